@@ -1,0 +1,2 @@
+//! The `originswitch` binary.
+fn main() {}
