@@ -1,0 +1,232 @@
+//! The configuration: raw values in (TOML, then the environment), validated
+//! types out, every fault reported at once.
+//!
+//! The types here are valid by construction: whoever holds a [`Config`] need
+//! not check anything again.
+
+use crate::matcher::Matcher;
+use crate::rule::Policy;
+use crate::rule::address::Place;
+use regex::bytes::Regex;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The whole configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The file it was read from.
+    pub source: PathBuf,
+    /// `[server]`.
+    pub server: Server,
+    /// `[cloudflare]`.
+    pub cloudflare: Cloudflare,
+    /// `[probe] max_in_flight`: probes under way at once, over all sites.
+    pub max_in_flight: usize,
+    /// `[alerts]`.
+    pub alerts: Alerts,
+    /// `[state]`.
+    pub state: State,
+    /// `[[site]]`, in the order of the file.
+    pub sites: Vec<Arc<Site>>,
+    /// What is allowed but worth a second look; one sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// `[server]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Server {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// What `/webhook` asks for, if anything.
+    pub webhook_token: Option<Secret>,
+    /// What the page, the API and reload ask for; without it only loopback
+    /// peers without forwarding headers may.
+    pub admin_token: Option<Secret>,
+    /// The largest body taken, in bytes.
+    pub max_body: usize,
+}
+
+/// `[cloudflare]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cloudflare {
+    /// Where the API token comes from.
+    pub token: TokenSource,
+    /// The API's base URL, without a trailing slash.
+    pub api_url: String,
+    /// Time limit of one request.
+    pub timeout: Duration,
+    /// Cloudflare's budget for the token, in requests per 300 s.
+    pub requests_per_5m: u32,
+}
+
+/// Where the API token comes from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TokenSource {
+    /// Written in the configuration or the environment.
+    Value(Secret),
+    /// A file, read again every minute; the value is what it held at start.
+    File(PathBuf, Secret),
+}
+
+/// `[alerts]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alerts {
+    /// The label whose value names a site or one of its hostnames.
+    pub site_label: String,
+    /// How long a firing alert that is not repeated still counts as firing.
+    pub ttl: Duration,
+}
+
+/// `[state]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// The SQLite file.
+    pub path: PathBuf,
+    /// How long history is kept.
+    pub keep: Duration,
+}
+
+/// `[[site]]`: hostnames served together from several origins.
+#[derive(Debug, Clone)]
+pub struct Site {
+    /// The name used in metrics, the API and alerts.
+    pub name: Arc<str>,
+    /// Lower case, in the order of the file; all of them in `zone`.
+    pub hostnames: Vec<String>,
+    /// Where the records live.
+    pub zone: Zone,
+    /// MAIN first, then the BACKUPs in order of preference; at least two.
+    pub origins: Vec<Origin>,
+    /// The settings of the rule.
+    pub policy: Policy,
+    /// Probe settings for an address that is not configured: the site's own.
+    pub probe: Arc<ProbeSettings>,
+    /// Alerts that belong to the site in addition to `site_label`; all must match.
+    pub matchers: Vec<Matcher>,
+}
+
+/// Where a site's records live.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Zone {
+    /// Looked up by name.
+    Name(String),
+    /// Known by its id: 32 hexadecimal digits.
+    Id(String),
+}
+
+/// One origin of a site.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// What the records hold when the site lives here.
+    pub place: Place,
+    /// How it is probed.
+    pub probe: Arc<ProbeSettings>,
+}
+
+/// What kind of probe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ProbeKind {
+    /// HTTP over TLS.
+    Https,
+    /// Plain HTTP.
+    Http,
+    /// A TCP connection.
+    Tcp,
+}
+
+impl ProbeKind {
+    /// The word used in the configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ProbeKind::Https => "https",
+            ProbeKind::Http => "http",
+            ProbeKind::Tcp => "tcp",
+        }
+    }
+}
+
+/// How an origin is probed, defaults filled in: `port` and `host` are never empty.
+#[derive(Debug, Clone)]
+pub struct ProbeSettings {
+    /// The kind of probe.
+    pub kind: ProbeKind,
+    /// The port dialled.
+    pub port: u16,
+    /// The path asked for.
+    pub path: String,
+    /// The method used.
+    pub method: String,
+    /// Host header and TLS server name.
+    pub host: String,
+    /// Further headers.
+    pub headers: BTreeMap<String, String>,
+    /// The statuses that mean up.
+    pub expect_status: StatusSet,
+    /// Searched in the first 64 KiB of the body.
+    pub expect_body: Option<Regex>,
+    /// Time limit of one probe, name look-up and connect included.
+    pub timeout: Duration,
+    /// Between routine probes of one origin.
+    pub interval: Duration,
+    /// Whether the certificate must be acceptable for `host`.
+    pub verify_tls: bool,
+    /// Extra trust anchors, a PEM file.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// A set of HTTP statuses, as inclusive ranges.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatusSet(pub Vec<(u16, u16)>);
+
+impl StatusSet {
+    /// Whether `status` is in the set.
+    #[must_use]
+    pub fn contains(&self, status: u16) -> bool {
+        self.0
+            .iter()
+            .any(|&(low, high)| (low..=high).contains(&status))
+    }
+}
+
+impl fmt::Display for StatusSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, (low, high)) in self.0.iter().enumerate() {
+            let comma = if n == 0 { "" } else { ", " };
+            if low == high {
+                write!(f, "{comma}{low}")?;
+            } else {
+                write!(f, "{comma}{low}-{high}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A secret: `Debug` and `Display` never show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a secret.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Secret {
+        Secret(text.into())
+    }
+
+    /// The secret itself; keep it out of logs, errors and metrics.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
