@@ -1,0 +1,530 @@
+//! A loop for each address of each origin: schedule, probe, health, report.
+//!
+//! The loop decides nothing. It publishes what it knows in a `watch` and wakes
+//! its site, which then looks at the whole.
+
+use crate::clock::{Clock, DriftWatch};
+use crate::rule::Moment;
+use crate::rule::finding::{Finding, Observation, Phases, Verdict};
+use crate::rule::health::{Health, State, Thresholds, Transition, Trial};
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesOrdered;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+
+/// A result may be this much later than its time limit before it says more
+/// about us than about the origin.
+const LATENESS: Duration = Duration::from_secs(1);
+
+/// Probes of one address under way at once, however long the time limit.
+const OVERLAP: usize = 64;
+
+/// What one probe found and how long its parts took.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sample {
+    /// What it found.
+    pub finding: Finding,
+    /// What its parts took.
+    pub phases: Phases,
+}
+
+/// Looks at one address, once, within its own time limit.
+pub trait Probe: Send + Sync + 'static {
+    /// Probes now.
+    fn probe(&self) -> BoxFuture<'_, Sample>;
+}
+
+/// How often to probe. Set by the site's loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Pace {
+    /// The confirmation under way, by number; `None` is routine.
+    pub confirming: Option<u64>,
+    /// Raised when something joins the confirmation: probe at once.
+    pub nudges: u64,
+}
+
+/// What is known of one address.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    /// What all probes say.
+    pub state: State,
+    /// The newest observation in the order of starts.
+    pub newest: Option<Arc<Observation>>,
+    /// What the probes of the confirmation with this number say.
+    pub trial: (u64, Trial),
+    /// Gaps in observation so far.
+    pub gaps: u64,
+}
+
+/// The settings of one loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Schedule {
+    /// Between routine probes.
+    pub interval: Duration,
+    /// Between probes of a confirmation.
+    pub confirm_interval: Duration,
+    /// The time limit of one probe.
+    pub timeout: Duration,
+    /// Where in the interval the routine probes lie, so that they are spread.
+    pub offset: Duration,
+    /// The thresholds of the health machine.
+    pub limits: Thresholds,
+}
+
+/// Who hears of each observation, beside the site: metrics and logs.
+pub trait Witness: Send + Sync + 'static {
+    /// A probe has its result.
+    fn observed(&self, seen: &Observation);
+    /// The state changed.
+    fn changed(&self, transition: Transition, seen: &Observation);
+}
+
+/// What a loop needs.
+pub struct Prober {
+    /// The probe.
+    pub probe: Arc<dyn Probe>,
+    /// When to run it.
+    pub schedule: Schedule,
+    /// Places for probes under way, over all sites.
+    pub places: Arc<Semaphore>,
+    /// The time.
+    pub clock: Clock,
+    /// The pace, set by the site.
+    pub pace: watch::Receiver<Pace>,
+    /// Where the report goes.
+    pub report: watch::Sender<Report>,
+    /// Woken when there is news.
+    pub site: Arc<Notify>,
+    /// Who else hears of it.
+    pub witness: Arc<dyn Witness>,
+}
+
+/// A probe's result, with the confirmation it was started for.
+struct Landed {
+    seen: Observation,
+    confirming: Option<u64>,
+}
+
+/// The changing part of a loop.
+struct Loop {
+    health: Health,
+    trial: (u64, Trial),
+    gaps: u64,
+    pace: Pace,
+    last_launch: Option<Moment>,
+    last_nudge: Option<Moment>,
+    next: Moment,
+    drift: DriftWatch,
+}
+
+impl Prober {
+    /// Probes until cancelled or nobody listens any more.
+    pub async fn run(mut self, cancel: CancellationToken) {
+        let mut flights: FuturesOrdered<BoxFuture<'static, Landed>> = FuturesOrdered::new();
+        let now = self.clock.moment();
+        let pace = *self.pace.borrow_and_update();
+        let mut state = Loop {
+            health: Health::default(),
+            trial: (0, Trial::default()),
+            gaps: 0,
+            pace,
+            last_launch: None,
+            last_nudge: None,
+            next: if pace.confirming.is_some() {
+                now
+            } else {
+                self.slot_after(now)
+            },
+            drift: DriftWatch::new(&self.clock),
+        };
+        loop {
+            let sleep = tokio::time::sleep_until(self.clock.instant(state.next));
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => return,
+                Some(landed) = flights.next(), if !flights.is_empty() => {
+                    self.take(&mut state, landed);
+                }
+                changed = self.pace.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let pace = *self.pace.borrow_and_update();
+                    self.repace(&mut state, pace);
+                }
+                () = sleep => {
+                    self.launch(&mut state, &mut flights);
+                }
+            }
+        }
+    }
+
+    /// The next routine slot after `now`.
+    fn slot_after(&self, now: Moment) -> Moment {
+        let interval = self.schedule.interval.as_nanos().max(1);
+        let offset = self.schedule.offset.as_nanos() % interval;
+        let into = (now.0.as_nanos() + interval - offset) % interval;
+        let wait = u64::try_from(interval - into).unwrap_or(u64::MAX);
+        now + Duration::from_nanos(wait)
+    }
+
+    fn repace(&self, state: &mut Loop, pace: Pace) {
+        let now = self.clock.moment();
+        let joined = pace.nudges != state.pace.nudges;
+        if pace.confirming != state.pace.confirming {
+            state.next = match pace.confirming {
+                Some(number) => {
+                    state.trial = (number, Trial::default());
+                    state.last_nudge = Some(now);
+                    now
+                }
+                None => self.slot_after(now),
+            };
+        } else if joined && pace.confirming.is_some() {
+            let recent = state
+                .last_nudge
+                .is_some_and(|last| now.since(last) < self.schedule.confirm_interval);
+            if !recent {
+                state.last_nudge = Some(now);
+                state.next = now;
+            }
+        }
+        state.pace = pace;
+    }
+
+    fn launch(&self, state: &mut Loop, flights: &mut FuturesOrdered<BoxFuture<'static, Landed>>) {
+        let now = self.clock.moment();
+        self.notice_gap(state, now);
+        state.last_launch = Some(now);
+        state.next = match state.pace.confirming {
+            // Counted from the slot and not from now, so that small delays of
+            // the timer do not add up.
+            Some(_) => (state.next + self.schedule.confirm_interval).max(now),
+            None => self.slot_after(now),
+        };
+        if flights.len() >= OVERLAP {
+            return;
+        }
+        let probe = self.probe.clone();
+        let places = self.places.clone();
+        let clock = self.clock.clone();
+        let limit = self.schedule.timeout + LATENESS;
+        let confirming = state.pace.confirming;
+        flights.push_back(Box::pin(async move {
+            // The semaphore is never closed; without a permit we probe all the same.
+            let _place = places.acquire().await.ok();
+            let seen = timed(probe.as_ref(), &clock, limit).await;
+            Landed { seen, confirming }
+        }));
+    }
+
+    /// A suspended machine or a stalled scheduler: what was counted before it
+    /// is not joined to what comes after.
+    fn notice_gap(&self, state: &mut Loop, now: Moment) {
+        let jumped = state.drift.jumped(&self.clock);
+        let stalled = state
+            .last_launch
+            .is_some_and(|last| now.since(last) > 3 * self.schedule.interval);
+        if jumped || stalled {
+            state.health.restart_counts();
+            state.trial.1 = Trial::default();
+            state.gaps += 1;
+            self.publish(state, None);
+            self.site.notify_one();
+        }
+    }
+
+    fn take(&self, state: &mut Loop, landed: Landed) {
+        let Landed { seen, confirming } = landed;
+        self.witness.observed(&seen);
+        let transition = state.health.observe(&seen, self.schedule.limits);
+        if let Some(transition) = transition {
+            self.witness.changed(transition, &seen);
+        }
+        let in_trial = confirming.is_some() && confirming == state.pace.confirming;
+        if in_trial {
+            state.trial.1.observe(&seen, self.schedule.limits);
+        }
+        let verdict = seen.finding.verdict();
+        let turned = self.publish(state, Some(seen)) != Some(verdict);
+        if in_trial || transition.is_some() || turned {
+            self.site.notify_one();
+        }
+    }
+
+    /// Publishes the report; returns the verdict that was newest before.
+    fn publish(&self, state: &Loop, seen: Option<Observation>) -> Option<Verdict> {
+        let mut before = None;
+        self.report.send_modify(|report| {
+            before = report.newest.as_ref().map(|o| o.finding.verdict());
+            report.state = state.health.state();
+            report.trial = state.trial;
+            report.gaps = state.gaps;
+            if let Some(seen) = seen {
+                report.newest = Some(Arc::new(seen));
+            }
+        });
+        before
+    }
+}
+
+/// Runs one probe and notes its times. A result long after its limit is no
+/// evidence: we were not scheduled.
+async fn timed(probe: &dyn Probe, clock: &Clock, limit: Duration) -> Observation {
+    let started = clock.moment();
+    let sample = probe.probe().await;
+    let finished = clock.moment();
+    let took = finished.since(started);
+    let finding = if took > limit {
+        Finding::Late(took.saturating_sub(limit.saturating_sub(LATENESS)))
+    } else {
+        sample.finding
+    };
+    Observation {
+        started,
+        finished,
+        finding,
+        phases: sample.phases,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rule::health::Answer;
+    use std::sync::Mutex;
+
+    /// A probe that follows a script: the delay and the finding of each call.
+    struct Script(
+        Mutex<Box<dyn FnMut(usize) -> (Duration, Finding) + Send>>,
+        Mutex<usize>,
+    );
+
+    impl Probe for Script {
+        fn probe(&self) -> BoxFuture<'_, Sample> {
+            Box::pin(async move {
+                let call = {
+                    let mut calls = self.1.lock().unwrap();
+                    *calls += 1;
+                    *calls - 1
+                };
+                let (delay, finding) = (self.0.lock().unwrap())(call);
+                tokio::time::sleep(delay).await;
+                Sample {
+                    finding,
+                    phases: Phases::default(),
+                }
+            })
+        }
+    }
+
+    #[derive(Default)]
+    struct Seen(Mutex<Vec<(u64, Verdict)>>, Mutex<Vec<Transition>>);
+
+    impl Witness for Seen {
+        fn observed(&self, seen: &Observation) {
+            let started = u64::try_from(seen.started.0.as_millis()).unwrap();
+            self.0
+                .lock()
+                .unwrap()
+                .push((started, seen.finding.verdict()));
+        }
+        fn changed(&self, transition: Transition, _: &Observation) {
+            self.1.lock().unwrap().push(transition);
+        }
+    }
+
+    struct Rig {
+        pace: watch::Sender<Pace>,
+        report: watch::Receiver<Report>,
+        seen: Arc<Seen>,
+        clock: Clock,
+        _cancel: tokio_util::sync::DropGuard,
+    }
+
+    fn rig(script: impl FnMut(usize) -> (Duration, Finding) + Send + 'static, pace: Pace) -> Rig {
+        let (pace, pace_rx) = watch::channel(pace);
+        let (report_tx, report) = watch::channel(Report::default());
+        let clock = Clock::simulated("2026-11-23T00:00:00Z".parse().unwrap());
+        let seen = Arc::new(Seen::default());
+        let cancel = CancellationToken::new();
+        let prober = Prober {
+            probe: Arc::new(Script(Mutex::new(Box::new(script)), Mutex::new(0))),
+            schedule: Schedule {
+                interval: Duration::from_secs(10),
+                confirm_interval: Duration::from_secs(1),
+                timeout: Duration::from_secs(2),
+                offset: Duration::from_secs(3),
+                limits: Thresholds { fall: 3, rise: 2 },
+            },
+            places: Arc::new(Semaphore::new(8)),
+            clock: clock.clone(),
+            pace: pace_rx,
+            report: report_tx,
+            site: Arc::new(Notify::new()),
+            witness: seen.clone(),
+        };
+        tokio::spawn(prober.run(cancel.clone()));
+        Rig {
+            pace,
+            report,
+            seen,
+            clock,
+            _cancel: cancel.drop_guard(),
+        }
+    }
+
+    fn up() -> (Duration, Finding) {
+        let after = Duration::from_millis(5);
+        (after, Finding::Connected { after })
+    }
+
+    fn swallowed() -> (Duration, Finding) {
+        let limit = Duration::from_secs(2);
+        let phase = crate::rule::finding::Phase::Connect;
+        (limit, Finding::Timeout { phase, limit })
+    }
+
+    fn starts(rig: &Rig) -> Vec<u64> {
+        let origin = u64::try_from(ORIGIN_MS).unwrap();
+        let seen = rig.seen.0.lock().unwrap();
+        seen.iter().map(|(at, _)| at - origin).collect()
+    }
+
+    const ORIGIN_MS: u128 = (1u128 << 32) * 1000;
+
+    #[tokio::test(start_paused = true)]
+    async fn routine_probes_come_every_interval_at_their_own_offset() {
+        let rig = rig(|_| up(), Pace::default());
+        tokio::time::sleep(Duration::from_secs(35)).await;
+        let starts = starts(&rig);
+        assert_eq!(
+            starts.len(),
+            3 + usize::from(starts[0] < 5_000),
+            "{starts:?}"
+        );
+        assert!(
+            starts.windows(2).all(|w| w[1] - w[0] == 10_000),
+            "{starts:?}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusing_origin_is_down_after_two_seconds_of_confirmation() {
+        let rig = rig(
+            |_| (Duration::ZERO, Finding::Refused),
+            Pace {
+                confirming: Some(1),
+                nudges: 0,
+            },
+        );
+        tokio::time::sleep(Duration::from_millis(2_010)).await;
+        let report = rig.report.borrow().clone();
+        assert_eq!(report.state, State::Down);
+        let limits = Thresholds { fall: 3, rise: 2 };
+        assert_eq!(report.trial.1.answer(Duration::ZERO, limits), Answer::Down);
+        assert_eq!(starts(&rig), [0, 1_000, 2_000]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn probes_overlap_and_an_origin_that_swallows_packets_is_down_after_four_seconds() {
+        let rig = rig(
+            |_| swallowed(),
+            Pace {
+                confirming: Some(1),
+                nudges: 0,
+            },
+        );
+        tokio::time::sleep(Duration::from_millis(3_990)).await;
+        assert_eq!(rig.report.borrow().state, State::Unknown);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert_eq!(rig.report.borrow().state, State::Down);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn results_are_taken_in_the_order_of_starts() {
+        // The first probe is slow and fails, the later ones answer at once.
+        let rig = rig(
+            |call| if call == 0 { swallowed() } else { up() },
+            Pace {
+                confirming: Some(1),
+                nudges: 0,
+            },
+        );
+        tokio::time::sleep(Duration::from_millis(1_900)).await;
+        assert!(rig.seen.0.lock().unwrap().is_empty());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert_eq!(starts(&rig), [0, 1_000, 2_000]);
+        let verdicts: Vec<Verdict> = {
+            let seen = rig.seen.0.lock().unwrap();
+            seen.iter().map(|(_, verdict)| *verdict).collect()
+        };
+        assert_eq!(verdicts, [Verdict::Down, Verdict::Up, Verdict::Up]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_nudge_probes_at_once_and_further_ones_add_nothing() {
+        let rig = rig(
+            |_| up(),
+            Pace {
+                confirming: Some(1),
+                nudges: 0,
+            },
+        );
+        tokio::time::sleep(Duration::from_millis(1_400)).await;
+        for nudges in 1..100 {
+            rig.pace.send_modify(|pace| pace.nudges = nudges);
+            tokio::task::yield_now().await;
+        }
+        tokio::time::sleep(Duration::from_millis(900)).await;
+        assert_eq!(starts(&rig), [0, 1_000, 1_400]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_probes_started_inside_the_confirmation_count_for_it() {
+        let rig = rig(|_| swallowed(), Pace::default());
+        // A routine probe is under way when the confirmation starts.
+        while rig.clock.moment().0.as_millis() % 10_000 != 3_000 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        rig.pace.send_modify(|pace| pace.confirming = Some(7));
+        tokio::time::sleep(Duration::from_millis(1_800)).await;
+        let report = rig.report.borrow().clone();
+        assert!(report.newest.is_some());
+        assert_eq!(report.trial.1.probes, 0);
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert_eq!(rig.report.borrow().trial.1.probes, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_result_long_after_its_limit_is_no_evidence() {
+        let rig = rig(
+            |_| (Duration::from_millis(3_100), Finding::Refused),
+            Pace {
+                confirming: Some(1),
+                nudges: 0,
+            },
+        );
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        let report = rig.report.borrow().clone();
+        assert_eq!(report.state, State::Unknown);
+        let newest = report.newest.unwrap();
+        assert_eq!(newest.finding, Finding::Late(Duration::from_millis(1_100)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_was_set_counts_as_a_gap() {
+        let rig = rig(|_| (Duration::ZERO, Finding::Refused), Pace::default());
+        tokio::time::sleep(Duration::from_secs(22)).await;
+        let before = rig.report.borrow().clone();
+        assert_eq!((before.state, before.gaps), (State::Unknown, 0));
+        rig.clock.step(3_600_000);
+        tokio::time::sleep(Duration::from_secs(11)).await;
+        let after = rig.report.borrow().clone();
+        assert_eq!((after.state, after.gaps), (State::Unknown, 1));
+    }
+}
