@@ -1,0 +1,241 @@
+//! Which sites an alert belongs to.
+//!
+//! Generous on purpose: an alert only makes us look, so a needless match costs
+//! a few probes, and a missed one costs the head start.
+
+use super::Alert;
+use crate::matcher::Matcher;
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+/// What alerts can call a site by.
+#[derive(Debug)]
+pub struct SiteKeys<'a> {
+    /// Its name, matched to the letter.
+    pub name: &'a str,
+    /// Its hostnames.
+    pub hostnames: &'a [String],
+    /// Where its origins are: addresses, or names for a CNAME.
+    pub origins: Vec<String>,
+    /// Its matchers, all of which must match; none match nothing.
+    pub matchers: &'a [Matcher],
+}
+
+/// Finds the sites of an alert by look-up; built once per configuration.
+#[derive(Debug)]
+pub struct Directory {
+    site_label: String,
+    names: HashMap<String, Vec<usize>>,
+    hostnames: HashMap<String, Vec<usize>>,
+    /// Hostnames and origins: what an `instance` can point at.
+    places: HashMap<Host, Vec<usize>>,
+    /// Only the sites that have matchers, as these must be tried one by one.
+    matchers: Vec<(usize, Vec<Matcher>)>,
+}
+
+/// Labels that say what was probed, in Prometheus' and blackbox_exporter's habit.
+const TARGET_LABELS: [&str; 2] = ["instance", "target"];
+
+impl Directory {
+    /// Builds the directory; a site's index is its place in `sites`.
+    pub fn new<'a>(site_label: &str, sites: impl Iterator<Item = SiteKeys<'a>>) -> Directory {
+        let mut directory = Directory {
+            site_label: site_label.to_owned(),
+            names: HashMap::new(),
+            hostnames: HashMap::new(),
+            places: HashMap::new(),
+            matchers: Vec::new(),
+        };
+        for (index, keys) in sites.enumerate() {
+            directory.add(index, &keys);
+        }
+        directory
+    }
+
+    fn add(&mut self, index: usize, keys: &SiteKeys<'_>) {
+        let named = self.names.entry(keys.name.to_owned());
+        named.or_default().push(index);
+        for hostname in keys.hostnames {
+            let entry = self.hostnames.entry(normal_name(hostname));
+            entry.or_default().push(index);
+        }
+        for place in keys.hostnames.iter().chain(&keys.origins) {
+            let entry = self.places.entry(Host::of_literal(place));
+            entry.or_default().push(index);
+        }
+        if !keys.matchers.is_empty() {
+            self.matchers.push((index, keys.matchers.to_vec()));
+        }
+    }
+
+    /// The indices of the sites the alert belongs to, sorted, each once.
+    #[must_use]
+    pub fn sites_of(&self, alert: &Alert) -> Vec<usize> {
+        let mut sites = Vec::new();
+        if let Some(value) = alert.labels.get(&self.site_label) {
+            sites.extend(self.names.get(value).into_iter().flatten());
+            let hostname = normal_name(value);
+            sites.extend(self.hostnames.get(&hostname).into_iter().flatten());
+        }
+        let all_match = |matchers: &[Matcher]| matchers.iter().all(|m| m.matches(&alert.labels));
+        let by_matchers = self.matchers.iter().filter(|(_, list)| all_match(list));
+        sites.extend(by_matchers.map(|(index, _)| *index));
+        if sites.is_empty() {
+            sites.extend(self.by_target(alert));
+        }
+        sites.sort_unstable();
+        sites.dedup();
+        sites
+    }
+
+    /// The last resort: what was probed is a hostname or an origin of the site.
+    fn by_target<'s>(&'s self, alert: &'s Alert) -> impl Iterator<Item = usize> + 's {
+        TARGET_LABELS
+            .iter()
+            .filter_map(|&label| alert.labels.get(label))
+            .filter_map(|target| Host::of_target(target))
+            .filter_map(|host| self.places.get(&host))
+            .flatten()
+            .copied()
+    }
+}
+
+/// The host part of a target: addresses compare as values, names as text.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Host {
+    Address(IpAddr),
+    Name(String),
+}
+
+impl Host {
+    fn of_literal(text: &str) -> Host {
+        match text.parse::<IpAddr>() {
+            // ::ffff:192.0.2.10 is 192.0.2.10 on a dual-stack socket.
+            Ok(address) => Host::Address(address.to_canonical()),
+            Err(_) => Host::Name(normal_name(text)),
+        }
+    }
+
+    /// Takes a URL, `host:port`, `[address]:port` or a bare host.
+    fn of_target(target: &str) -> Option<Host> {
+        let target = target.trim();
+        let rest = target.split_once("://").map_or(target, |(_, rest)| rest);
+        let authority = rest.split(['/', '?', '#']).next()?;
+        let host = authority.rsplit('@').next()?;
+        let host = match host.strip_prefix('[') {
+            Some(bracketed) => bracketed.split_once(']')?.0,
+            None => without_port(host),
+        };
+        (!host.is_empty()).then(|| Host::of_literal(host))
+    }
+}
+
+/// `host:443` without its port; a bare IPv6 address has colons, but no port.
+fn without_port(host: &str) -> &str {
+    if host.parse::<IpAddr>().is_ok() {
+        return host;
+    }
+    host.rsplit_once(':').map_or(host, |(name, _)| name)
+}
+
+/// A hostname as it is compared: lower case, without the trailing dot.
+fn normal_name(name: &str) -> String {
+    let name = name.trim();
+    name.strip_suffix('.').unwrap_or(name).to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alertmanager::parse;
+
+    /// 0 www, 1 shop (dual stack), 2 app (CNAME, matchers), 3 shares www's origin.
+    fn directory() -> Directory {
+        let own = |list: &[&str]| list.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
+        let hostnames = [
+            own(&["www.example.com", "example.com"]),
+            own(&["shop.example.com"]),
+            own(&["app.example.com"]),
+            own(&["static.example.com"]),
+        ];
+        let origins = [
+            own(&["192.0.2.10", "198.51.100.20"]),
+            own(&["192.0.2.30", "2001:db8::30"]),
+            own(&["App-Backup.example.net"]),
+            own(&["192.0.2.10"]),
+        ];
+        let matchers = ["alertname=\"AppDown\"", "env=~\"prod|live\""]
+            .map(|text| Matcher::parse(text).unwrap());
+        let keys = ["www", "shop", "app", "static"]
+            .into_iter()
+            .zip(&hostnames)
+            .zip(origins)
+            .map(|((name, hostnames), origins)| SiteKeys {
+                name,
+                hostnames,
+                origins,
+                matchers: if name == "app" { &matchers } else { &[] },
+            });
+        Directory::new("site", keys)
+    }
+
+    fn sites(labels: &[(&str, &str)]) -> Vec<usize> {
+        let labels: Vec<_> = labels.iter().map(|(n, v)| format!("{n:?}:{v:?}")).collect();
+        let body = format!("{{\"alerts\":[{{\"labels\":{{{}}}}}]}}", labels.join(","));
+        directory().sites_of(&parse(body.as_bytes()).unwrap().alerts[0])
+    }
+
+    #[test]
+    fn the_site_label_names_a_site_or_one_of_its_hostnames() {
+        assert_eq!(sites(&[("site", "www")]), [0]);
+        assert_eq!(sites(&[("site", "WWW")]), [0; 0]);
+        assert_eq!(sites(&[("site", "Example.COM.")]), [0]);
+        assert_eq!(sites(&[("site", "192.0.2.10")]), [0; 0]);
+        assert_eq!(sites(&[("site", "")]), [0; 0]);
+        assert_eq!(sites(&[]), [0; 0]);
+    }
+
+    #[test]
+    fn all_matchers_must_match_and_add_to_the_site_label() {
+        let down = ("alertname", "AppDown");
+        assert_eq!(sites(&[down]), [0; 0]);
+        assert_eq!(sites(&[down, ("env", "live")]), [2]);
+        assert_eq!(sites(&[down, ("env", "live2")]), [0; 0]);
+        assert_eq!(sites(&[down, ("env", "prod"), ("site", "www")]), [0, 2]);
+        assert_eq!(sites(&[down, ("env", "prod"), ("site", "app")]), [2]);
+    }
+
+    #[test]
+    fn a_target_counts_only_if_nothing_else_matched() {
+        let cases: [(&str, &[usize]); 19] = [
+            ("https://www.example.com/path", &[0]),
+            ("https://user:pw@www.example.com:8443/a:b@c?x=://y", &[0]),
+            ("WWW.example.com.", &[0]),
+            ("www.example.com.:443", &[0]),
+            ("192.0.2.10:443", &[0, 3]),
+            ("192.0.2.10", &[0, 3]),
+            ("http://192.0.2.10", &[0, 3]),
+            ("[::ffff:192.0.2.10]:443", &[0, 3]),
+            ("[2001:db8::30]:443", &[1]),
+            ("2001:DB8:0:0::30", &[1]),
+            ("https://[2001:db8::30]/", &[1]),
+            ("app-backup.example.net:443", &[2]),
+            ("192.0.2.1", &[]),
+            ("www.example.com.evil.test", &[]),
+            ("https://other.test/www.example.com", &[]),
+            ("[2001:db8::30", &[]),
+            ("://", &[]),
+            (":443", &[]),
+            ("", &[]),
+        ];
+        for (target, expected) in cases {
+            assert_eq!(sites(&[("instance", target)]), expected, "{target}");
+            assert_eq!(sites(&[("target", target)]), expected, "{target}");
+        }
+        let instance = ("instance", "192.0.2.10:443");
+        assert_eq!(sites(&[("site", "shop"), instance]), [1]);
+        assert_eq!(sites(&[("site", "elsewhere"), instance]), [0, 3]);
+        let both = [instance, ("target", "https://shop.example.com/")];
+        assert_eq!(sites(&both), [0, 1, 3]);
+    }
+}
