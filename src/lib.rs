@@ -3,6 +3,12 @@
 //!
 //! `ARCHITECTURE.md` is the map. Imports point one way: [`rule`] knows nobody.
 
+pub mod alertmanager;
 pub mod clock;
+pub mod cloudflare;
+pub mod config;
+pub mod failover;
+pub mod matcher;
+pub mod metrics;
 pub mod prober;
 pub mod rule;

@@ -121,7 +121,14 @@ impl Known {
     ) -> bool {
         // A copy without a start time cannot be ordered: take it as the newest word.
         let newer = match (self.starts_at, starts_at) {
-            (Some(known), Some(given)) if given < known => return false,
+            (Some(known), Some(given)) if given < known => {
+                // Old news, but where one fires the sender still speaks of it:
+                // overlapping alerts keep the earliest start.
+                if status == self.status {
+                    self.received = self.received.max(received);
+                }
+                return false;
+            }
             (Some(known), Some(given)) => given > known,
             _ => true,
         };

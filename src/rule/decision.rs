@@ -80,6 +80,33 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Every reason there is.
+    pub const ALL: [Reason; 15] = [
+        Reason::Keep(KeepReason::OnMain),
+        Reason::Keep(KeepReason::MainDown),
+        Reason::Keep(KeepReason::AllDown),
+        Reason::Switch(SwitchKind::Failover),
+        Reason::Switch(SwitchKind::Failback),
+        Reason::Hold(HoldReason::Unconfirmed),
+        Reason::Hold(HoldReason::Unproven),
+        Reason::Hold(HoldReason::FailbackWait),
+        Reason::Hold(HoldReason::FailbackManual),
+        Reason::Hold(HoldReason::AlertFiring),
+        Reason::Hold(HoldReason::SwitchBudget),
+        Reason::Hold(HoldReason::UnknownOrigin),
+        Reason::Hold(HoldReason::Foreign),
+        Reason::Hold(HoldReason::RecordShape),
+        Reason::Hold(HoldReason::CloudflareUnavailable),
+    ];
+
+    /// The reason with this word.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Reason> {
+        Reason::ALL
+            .into_iter()
+            .find(|reason| reason.as_str() == word)
+    }
+
     /// The word used in metrics and in the API.
     #[must_use]
     pub fn as_str(self) -> &'static str {

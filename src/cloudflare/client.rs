@@ -1,0 +1,512 @@
+//! One call of the API: token, time limit, classification, retries, counting.
+
+use super::gate::{AuthGate, Budget, Scope};
+use super::wire::{Message, Said, said};
+use crate::config::{Cloudflare as Settings, Secret, TokenSource};
+use crate::failover::Urgency;
+use crate::metrics::Metrics;
+use backon::{BackoffBuilder, ExponentialBuilder};
+use reqwest::{Method, Response, StatusCode};
+use serde_json::Value;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+/// No answer is larger than this.
+const LARGEST: usize = 64 * 1024 * 1024;
+
+/// The token file is read again this often, and sooner while calls are stopped.
+const TOKEN_AGE: Duration = Duration::from_secs(60);
+const TOKEN_AGE_STOPPED: Duration = Duration::from_secs(5);
+
+/// A first authentication error may be spurious.
+const AUTH_AGAIN: Duration = Duration::from_secs(1);
+
+/// What is waited after a 429 that names no time.
+const THROTTLED: Duration = Duration::from_secs(5);
+
+/// Codes that mean "the token", whatever the status
+/// (facts/cloudflare-api.md as of 2026-11: there is no official list).
+const AUTH_CODES: [i64; 4] = [6003, 9106, 9109, 10000];
+
+/// Codes that mean "too fast", one of them below 1000.
+const THROTTLE_CODES: [i64; 3] = [971, 10300, 10429];
+
+/// How a call failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// It was not sent.
+    NotSent,
+    /// It was sent, and no readable answer came.
+    Lost,
+    /// 5xx.
+    Server,
+    /// Cloudflare wants fewer calls; none for this long.
+    Throttled(Duration),
+    /// The token is not accepted.
+    Auth,
+    /// Any other no, with its HTTP status.
+    Refused(u16),
+}
+
+/// A failed call, with a sentence for a person.
+#[derive(Debug, Clone)]
+pub(super) struct Fault {
+    pub(super) kind: Kind,
+    pub(super) text: String,
+}
+
+impl Fault {
+    pub(super) fn new(kind: Kind, text: impl Into<String>) -> Fault {
+        Fault {
+            kind,
+            text: text.into(),
+        }
+    }
+}
+
+/// One call.
+pub(super) struct Call {
+    operation: &'static str,
+    method: Method,
+    path: String,
+    body: Option<Value>,
+    zone: Option<String>,
+    urgency: Urgency,
+}
+
+impl Call {
+    pub(super) fn get(operation: &'static str, path: String, urgency: Urgency) -> Call {
+        Call {
+            operation,
+            method: Method::GET,
+            path,
+            body: None,
+            zone: None,
+            urgency,
+        }
+    }
+
+    pub(super) fn patch(operation: &'static str, path: String, body: Value) -> Call {
+        Call {
+            method: Method::PATCH,
+            body: Some(body),
+            ..Call::get(operation, path, Urgency::Flight)
+        }
+    }
+
+    pub(super) fn post(operation: &'static str, path: String, body: Value) -> Call {
+        Call {
+            method: Method::POST,
+            ..Call::patch(operation, path, body)
+        }
+    }
+
+    /// An authentication error on it stops this zone only.
+    pub(super) fn of_zone(mut self, zone: &str) -> Call {
+        self.zone = Some(zone.to_owned());
+        self
+    }
+}
+
+struct Token {
+    value: Secret,
+    file: Option<PathBuf>,
+    read_at: Instant,
+}
+
+/// The client.
+pub(super) struct Client {
+    http: reqwest::Client,
+    base: String,
+    timeout: Duration,
+    metrics: Arc<Metrics>,
+    token: Mutex<Token>,
+    gate: Mutex<AuthGate>,
+    budget: Mutex<Budget>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Client {
+    pub(super) fn new(settings: &Settings, metrics: Arc<Metrics>) -> Result<Client, String> {
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("originswitch/", env!("CARGO_PKG_VERSION")))
+            // A redirect would carry the token elsewhere.
+            .redirect(reqwest::redirect::Policy::none());
+        if is_loopback(&settings.api_url) {
+            builder = builder.no_proxy();
+        }
+        let http = builder
+            .build()
+            .map_err(|e| format!("no HTTPS client can be set up: {}", chain(&e)))?;
+        let (value, file) = match &settings.token {
+            TokenSource::Value(value) => (value.clone(), None),
+            TokenSource::File(path, value) => (value.clone(), Some(path.clone())),
+        };
+        Ok(Client {
+            http,
+            base: settings.api_url.trim_end_matches('/').to_owned(),
+            timeout: settings.timeout,
+            metrics,
+            token: Mutex::new(Token {
+                value,
+                file,
+                read_at: Instant::now(),
+            }),
+            gate: Mutex::default(),
+            budget: Mutex::new(Budget::new(settings.requests_per_5m)),
+        })
+    }
+
+    /// A read: repeated until it comes through or the time is over.
+    pub(super) async fn read(&self, call: &Call, until: Instant) -> Result<Vec<u8>, Fault> {
+        let again = |kind| !matches!(kind, Kind::Refused(_) | Kind::Auth);
+        self.repeat(call, until, again).await
+    }
+
+    /// A write: repeated only where it surely was not carried out.
+    pub(super) async fn write(&self, call: &Call, until: Instant) -> Result<Vec<u8>, Fault> {
+        let again = |kind| matches!(kind, Kind::NotSent | Kind::Throttled(_));
+        self.repeat(call, until, again).await
+    }
+
+    async fn repeat(
+        &self,
+        call: &Call,
+        until: Instant,
+        again: impl Fn(Kind) -> bool,
+    ) -> Result<Vec<u8>, Fault> {
+        let mut pauses = ExponentialBuilder::default()
+            .with_min_delay(Duration::from_millis(250))
+            .with_max_delay(Duration::from_secs(8))
+            .with_jitter()
+            .without_max_times()
+            .build();
+        let mut refused_once = false;
+        loop {
+            let fault = match self.attempt(call, until).await {
+                Ok(body) => return Ok(body),
+                Err(fault) => fault,
+            };
+            let pause = match fault.kind {
+                Kind::Auth if !refused_once && !lock(&self.gate).is_closed() => {
+                    refused_once = true;
+                    AUTH_AGAIN
+                }
+                Kind::Auth => {
+                    self.stop(call, &fault);
+                    return Err(fault);
+                }
+                Kind::Throttled(wait) => wait.max(pauses.next().unwrap_or_default()),
+                kind if again(kind) => pauses.next().unwrap_or_default(),
+                _ => return Err(fault),
+            };
+            if Instant::now() + pause >= until {
+                return Err(fault);
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// An authentication error that was repeated stops further calls.
+    fn stop(&self, call: &Call, fault: &Fault) {
+        let scope = match &call.zone {
+            Some(zone) if !fault.text.starts_with(BAD_TOKEN) => Scope::Zone(zone.clone()),
+            _ => Scope::All,
+        };
+        let now = Instant::now();
+        let mut gate = lock(&self.gate);
+        // A call that the gate itself refused says nothing new.
+        if gate.check(call.zone.as_deref(), call.urgency, now).is_ok() {
+            warn!("Cloudflare is not asked for a while: {}", fault.text);
+            gate.close(scope, fault.text.clone(), now);
+        }
+    }
+
+    async fn attempt(&self, call: &Call, until: Instant) -> Result<Vec<u8>, Fault> {
+        self.renew_token();
+        let now = Instant::now();
+        lock(&self.gate)
+            .check(call.zone.as_deref(), call.urgency, now)
+            .map_err(|(text, left)| {
+                let text = format!("{text} (asked again in {} s)", left.as_secs() + 1);
+                Fault::new(Kind::Auth, text)
+            })?;
+        lock(&self.budget)
+            .take(call.urgency, now)
+            .map_err(|(text, left)| Fault::new(Kind::Throttled(left), text))?;
+        let limit = self.timeout.min(until.saturating_duration_since(now));
+        if limit.is_zero() {
+            return Err(Fault::new(
+                Kind::NotSent,
+                "the time for this decision is over",
+            ));
+        }
+        let outcome = tokio::time::timeout(limit, self.send(call)).await;
+        let took = now.elapsed();
+        let (status, result) = match outcome {
+            Err(_) => {
+                let text = format!("Cloudflare did not answer within {limit:?}");
+                (None, Err(Fault::new(Kind::Lost, text)))
+            }
+            Ok(Err(fault)) => (None, Err(fault)),
+            Ok(Ok((status, body))) => (Some(status), self.judge(call, status, body)),
+        };
+        self.metrics
+            .cloudflare(call.operation, status.map(|s| s.as_u16()), took);
+        self.metrics.cloudflare_up(match &result {
+            Ok(_) => true,
+            Err(fault) => matches!(fault.kind, Kind::Refused(_)),
+        });
+        if result.is_ok() {
+            lock(&self.gate).open(call.zone.as_deref());
+        }
+        result
+    }
+
+    async fn send(&self, call: &Call) -> Result<(StatusCode, Vec<u8>), Fault> {
+        let url = format!("{}{}", self.base, call.path);
+        let secret = lock(&self.token).value.clone();
+        let mut request = self
+            .http
+            .request(call.method.clone(), url)
+            .bearer_auth(secret.expose());
+        if let Some(body) = &call.body {
+            request = request.json(body);
+        }
+        let response = request.send().await.map_err(|error| {
+            let kind = if error.is_connect() {
+                Kind::NotSent
+            } else {
+                Kind::Lost
+            };
+            Fault::new(
+                kind,
+                format!("Cloudflare cannot be reached: {}", chain(&error)),
+            )
+        })?;
+        self.note_limits(&response);
+        let status = response.status();
+        let body = whole(response).await?;
+        Ok((status, body))
+    }
+
+    /// Takes in what the answer says about the budget.
+    fn note_limits(&self, response: &Response) {
+        let header = |name: &str| response.headers().get(name)?.to_str().ok();
+        if let Some(left) = header("ratelimit").and_then(remaining) {
+            self.metrics.ratelimit_remaining(left);
+        }
+        if response.status() == StatusCode::TOO_MANY_REQUESTS {
+            let wait = header("retry-after")
+                .and_then(|text| text.trim().parse().ok())
+                .map_or(THROTTLED, Duration::from_secs);
+            lock(&self.budget).silence(Instant::now() + wait);
+        }
+    }
+
+    fn judge(&self, call: &Call, status: StatusCode, body: Vec<u8>) -> Result<Vec<u8>, Fault> {
+        let said = said(&body);
+        let code = status.as_u16();
+        if status.is_server_error() {
+            let why = match &said {
+                Said::Failure(errors) if !errors.is_empty() => texts(errors),
+                _ => "without a readable reason".into(),
+            };
+            let text = format!("Cloudflare answered with HTTP {code}, {why}");
+            return Err(Fault::new(Kind::Server, text));
+        }
+        let errors = match said {
+            Said::Success if status.is_success() => return Ok(body),
+            Said::Success | Said::Unreadable => Vec::new(),
+            Said::Failure(errors) => errors,
+        };
+        let codes: Vec<i64> = errors.iter().flat_map(Message::codes).collect();
+        let has = |known: &[i64]| codes.iter().any(|code| known.contains(code));
+        let why = texts(&errors);
+        if code == 429 || has(&THROTTLE_CODES) {
+            let wait = lock(&self.budget).silence_left(Instant::now());
+            let wait = wait.unwrap_or(THROTTLED);
+            let text = format!(
+                "Cloudflare limits our calls for {} s ({why})",
+                wait.as_secs()
+            );
+            return Err(Fault::new(Kind::Throttled(wait), text));
+        }
+        if code == 401 || code == 403 || has(&AUTH_CODES) {
+            return Err(Fault::new(Kind::Auth, auth_text(call, code, &codes, &why)));
+        }
+        if status.is_success() && errors.is_empty() {
+            let text = format!("Cloudflare's answer to {} is not readable", call.operation);
+            return Err(Fault::new(Kind::Lost, text));
+        }
+        let text = format!("HTTP {code}, {why}");
+        Err(Fault::new(Kind::Refused(code), text))
+    }
+
+    /// Reads the token file again when it is time; a changed token ends waits.
+    fn renew_token(&self) {
+        let age = if lock(&self.gate).is_closed() {
+            TOKEN_AGE_STOPPED
+        } else {
+            TOKEN_AGE
+        };
+        let mut token = lock(&self.token);
+        let Some(path) = token.file.clone() else {
+            return;
+        };
+        if token.read_at.elapsed() < age {
+            return;
+        }
+        token.read_at = Instant::now();
+        // A small local file: no slower than what an await would cost.
+        match std::fs::read_to_string(&path) {
+            Ok(text) => {
+                let fresh = text.trim();
+                let sound = !fresh.is_empty() && !fresh.contains(char::is_whitespace);
+                if sound && fresh != token.value.expose() {
+                    token.value = Secret::new(fresh);
+                    drop(token);
+                    lock(&self.gate).open_all();
+                    info!(
+                        "the Cloudflare token in {} has changed and is used from now on",
+                        path.display()
+                    );
+                } else if !sound {
+                    warn!(
+                        "{} holds no usable token; the one read before stays in use",
+                        path.display()
+                    );
+                }
+            }
+            Err(error) => {
+                warn!(
+                    "{} cannot be read ({error}); the token read before stays in use",
+                    path.display()
+                );
+            }
+        }
+    }
+}
+
+const BAD_TOKEN: &str = "Cloudflare does not accept the token";
+
+/// What to do about a token, in the words of Cloudflare's dashboard.
+fn auth_text(call: &Call, status: u16, codes: &[i64], why: &str) -> String {
+    let malformed = codes.iter().any(|code| [6003, 9106, 9109].contains(code));
+    if status == 401 || malformed {
+        return format!(
+            "{BAD_TOKEN} (HTTP {status}, {why}): put a valid API token (not a global key) \
+             into api_token_file"
+        );
+    }
+    let needed = if call.body.is_some() {
+        "Zone.DNS Edit"
+    } else if call.zone.is_some() {
+        "Zone.DNS Read (better: Edit)"
+    } else {
+        "Zone.Zone Read"
+    };
+    format!(
+        "Cloudflare refuses the token for {} (HTTP {status}, {why}): give it the permission \
+         {needed} on the zone, or replace it if it was revoked",
+        call.operation
+    )
+}
+
+fn texts(errors: &[Message]) -> String {
+    if errors.is_empty() {
+        return "without a readable reason".into();
+    }
+    let texts: Vec<String> = errors.iter().map(Message::text).collect();
+    texts.join("; ")
+}
+
+/// `Ratelimit: "default";r=50;t=30`, a list; the smallest `r` counts.
+fn remaining(header: &str) -> Option<u64> {
+    header
+        .split([',', ';'])
+        .filter_map(|part| part.trim().strip_prefix("r=")?.parse().ok())
+        .min()
+}
+
+/// An error with its causes, each said once.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = String::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let part = error.to_string();
+        if !text.ends_with(&part) {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&part);
+        }
+        next = error.source();
+    }
+    text
+}
+
+async fn whole(mut response: Response) -> Result<Vec<u8>, Fault> {
+    let mut body = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if body.len() + chunk.len() <= LARGEST => {
+                body.extend_from_slice(&chunk);
+            }
+            Ok(Some(_)) => {
+                return Err(Fault::new(
+                    Kind::Lost,
+                    "Cloudflare's answer is larger than 64 MiB",
+                ));
+            }
+            Ok(None) => return Ok(body),
+            Err(error) => {
+                let text = format!("Cloudflare's answer broke off: {}", chain(&error));
+                return Err(Fault::new(Kind::Lost, text));
+            }
+        }
+    }
+}
+
+fn is_loopback(url: &str) -> bool {
+    let host = reqwest::Url::parse(url)
+        .ok()
+        .and_then(|url| url.host_str().map(str::to_owned))
+        .unwrap_or_default();
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost"
+        || bare
+            .parse()
+            .is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_smallest_remainder_of_the_ratelimit_header_counts() {
+        assert_eq!(remaining("\"default\";r=50;t=30"), Some(50));
+        assert_eq!(
+            remaining("\"burst\";r=9;t=1, \"default\";r=50;t=30"),
+            Some(9)
+        );
+        assert_eq!(remaining("nonsense"), None);
+    }
+
+    #[test]
+    fn an_error_chain_says_each_cause_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("outer: inner")]
+        struct Outer(#[source] std::fmt::Error);
+        let inner = std::fmt::Error;
+        let text = chain(&Outer(inner));
+        assert!(text.starts_with("outer: inner"));
+    }
+}

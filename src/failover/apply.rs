@@ -1,0 +1,303 @@
+//! Carrying out a switch, and proving it.
+//!
+//! Read again, store the intent, write, compare the answer; after a write that
+//! was not answered, read before anything else.
+
+use super::confirm::Carried;
+use super::record::{Reading, altered};
+use super::site::{Pass, STALE_AGAIN, SiteLoop, is_flight};
+use super::{Change, Record, Urgency, Written};
+use crate::rule::address::{Address, Place, Role};
+use crate::rule::brakes::HoldReason;
+use crate::rule::decision::{Decision, Reason, SwitchResult};
+use tokio::time::Instant;
+use tracing::warn;
+
+/// A switch that was sent and whose outcome is not known.
+pub(super) struct OpenSwitch {
+    decision: Decision,
+    /// Its number in the history of this process, if it began in it.
+    number: Option<u64>,
+}
+
+impl OpenSwitch {
+    /// One that an earlier process left behind.
+    pub(super) fn restored(decision: Decision) -> Option<OpenSwitch> {
+        decision.to.as_ref()?;
+        Some(OpenSwitch {
+            decision,
+            number: None,
+        })
+    }
+
+    /// What the record holds if it was carried out.
+    pub(super) fn target(&self) -> Option<String> {
+        Some(self.decision.to.as_ref()?.address.to_string())
+    }
+}
+
+impl SiteLoop {
+    /// Carries out the switch to the origin with index `to`.
+    pub(super) async fn apply(
+        &mut self,
+        pass: &Pass,
+        mut decision: Decision,
+        to: usize,
+        until: Instant,
+    ) -> Carried {
+        let seen = self.reading.as_ref().map(|r| r.holding.clone());
+        if let Err(text) = self.read_again(until).await {
+            return Carried::Over(unavailable(decision, &text), false);
+        }
+        if self.stale_reads > 0 {
+            tokio::time::sleep(STALE_AGAIN).await;
+            return Carried::Moved;
+        }
+        let Some(reading) = self.reading.clone() else {
+            return Carried::Moved;
+        };
+        if seen.as_ref() != Some(&reading.holding) {
+            return Carried::Moved;
+        }
+        let changes = reading.changes(&self.places[to]);
+        // The outcome is unknown until it is known: a crash from here on finds this row.
+        decision.result = Some(SwitchResult::Unconfirmed);
+        match self.tools.store.begin_switch(&decision).await {
+            Ok(id) => decision.id = Some(id),
+            Err(fault) if is_flight(decision.reason) => {
+                warn!(site = %self.site.name, "{}: switching without a stored intent: {fault}", self.site.name);
+            }
+            Err(fault) => {
+                decision.result = None;
+                let why = format!("the intent could not be stored ({fault}), so the return waits");
+                let decision = held(decision, HoldReason::FailbackWait, &why);
+                return Carried::Over(decision, false);
+            }
+        }
+        let window = self.site.policy.switch_window;
+        let number = self.history.begin(self.tools.clock.moment(), window);
+        self.expected = Some(self.places[to].to_string());
+        let written = self.tools.dns.write(&self.site.zone, &changes, until).await;
+        let switch = Switch {
+            changes,
+            to: self.places[to].clone(),
+            number,
+        };
+        self.conclude(pass, &mut decision, switch, written, until)
+            .await;
+        if self.open.is_none() {
+            self.expected = None;
+        }
+        let stored = decision.id.is_some();
+        Carried::Over(decision, stored)
+    }
+
+    async fn conclude(
+        &mut self,
+        pass: &Pass,
+        decision: &mut Decision,
+        switch: Switch,
+        written: Written,
+        until: Instant,
+    ) {
+        match written {
+            Written::Confirmed(records) if holds(&records, &switch.to) => {
+                let mut said = format!("record switched to {}", target(decision));
+                for told in altered(&switch.changes, &records) {
+                    said.push_str("; but ");
+                    said.push_str(&told);
+                }
+                self.confirmed_switch(pass, decision, &said).await;
+                self.adopt(records).await;
+            }
+            Written::Confirmed(_) => {
+                let text = "Cloudflare's answer does not show the new content";
+                self.unanswered(pass, decision, switch, text, until).await;
+            }
+            Written::Unanswered(text) => {
+                self.unanswered(pass, decision, switch, &text, until).await;
+            }
+            Written::Rejected(text) => {
+                self.history.undo(switch.number);
+                let said = format!("Cloudflare rejected the change: {text}");
+                decision.conclude(SwitchResult::Rejected, &said);
+                self.close_row(decision, Some(false)).await;
+                self.metrics.switched(decision);
+            }
+            Written::Unavailable(text) => {
+                self.history.undo(switch.number);
+                decision.result = None;
+                *decision = unavailable(decision.clone(), &text);
+                self.close_row(decision, Some(false)).await;
+            }
+        }
+    }
+
+    /// The record is read again after a write that was not answered.
+    async fn unanswered(
+        &mut self,
+        pass: &Pass,
+        decision: &mut Decision,
+        switch: Switch,
+        text: &str,
+        until: Instant,
+    ) {
+        warn!(site = %self.site.name, "{}: could not confirm the change: {text}; reading the record again", self.site.name);
+        let role = target(decision);
+        let read = self.read_again(until).await;
+        let place = self.reading.as_ref().and_then(|r| r.place(&self.places));
+        match read {
+            Ok(()) if place == Some(&switch.to) => {
+                let said = format!(
+                    "the write was not answered ({text}), but the record read again shows it switched to {role}"
+                );
+                self.confirmed_switch(pass, decision, &said).await;
+                if let Some(known) = self.reading.as_ref().and_then(|r| r.known(&self.places)) {
+                    self.foreign = None;
+                    self.keep_known(known).await;
+                }
+            }
+            Ok(()) => {
+                self.history.undo(switch.number);
+                let said = format!(
+                    "could not confirm the switch to {role}: {text}; read again, the record is as before"
+                );
+                decision.conclude(SwitchResult::Unconfirmed, &said);
+                self.close_row(decision, Some(false)).await;
+                self.metrics.switched(decision);
+            }
+            Err(fault) => {
+                let said = format!("could not confirm the switch to {role}: {text}; {fault}");
+                decision.conclude(SwitchResult::Unconfirmed, &said);
+                self.close_row(decision, None).await;
+                self.open = Some(OpenSwitch {
+                    decision: decision.clone(),
+                    number: Some(switch.number),
+                });
+            }
+        }
+    }
+
+    /// A later read tells what became of a switch whose outcome was unknown.
+    pub(super) async fn settle_open(&mut self, reading: &Reading) {
+        let Some(mut open) = self.open.take() else {
+            return;
+        };
+        self.expected = None;
+        let place = reading.place(&self.places).map(ToString::to_string);
+        if place.is_some() && place == open.target() {
+            open.decision.conclude(
+                SwitchResult::Confirmed,
+                "read again later, the record shows the switch",
+            );
+            self.close_row(&open.decision, Some(true)).await;
+            self.metrics.switched(&open.decision);
+            self.metrics.last_switch(open.decision.time);
+            self.foreign = None;
+            if let Some(known) = reading.known(&self.places) {
+                self.keep_known(known).await;
+            }
+        } else {
+            if let Some(number) = open.number {
+                self.history.undo(number);
+            }
+            open.decision.conclude(
+                SwitchResult::Unconfirmed,
+                "read again later, the record does not show the switch",
+            );
+            self.close_row(&open.decision, Some(false)).await;
+            self.metrics.switched(&open.decision);
+        }
+        let id = open.decision.id;
+        if self.last.as_ref().is_some_and(|last| last.id == id) {
+            self.last = Some(open.decision.into());
+        }
+    }
+
+    async fn confirmed_switch(&mut self, pass: &Pass, decision: &mut Decision, said: &str) {
+        let took = self.tools.clock.moment().since(pass.begun);
+        decision.duration = Some(took);
+        decision.conclude(SwitchResult::Confirmed, said);
+        self.close_row(decision, Some(true)).await;
+        self.metrics.switched(decision);
+        self.metrics.last_switch(self.tools.clock.now());
+    }
+
+    async fn close_row(&self, decision: &Decision, applied: Option<bool>) {
+        if let Some(id) = decision.id
+            && let Err(fault) = self
+                .tools
+                .store
+                .conclude_switch(id, decision, applied)
+                .await
+        {
+            warn!(site = %self.site.name, "{}: the history lacks what became of switch {id}: {fault}", self.site.name);
+        }
+    }
+
+    /// Takes the records of a write's answer as the new reading.
+    async fn adopt(&mut self, changed: Vec<Record>) {
+        let Some(before) = &self.reading else { return };
+        let mut records = before.records.clone();
+        for record in &mut records {
+            if let Some(now) = changed.iter().find(|now| now.id == record.id) {
+                record.clone_from(now);
+            }
+        }
+        let reading = Reading::new(&self.site.hostnames, &self.places, records);
+        self.foreign = None;
+        if let Some(known) = reading.known(&self.places) {
+            self.keep_known(known).await;
+        }
+        self.set_reading(reading);
+    }
+
+    /// Reads the record now. What it shows becomes the reading.
+    async fn read_again(&mut self, until: Instant) -> Result<(), String> {
+        let answer = self
+            .tools
+            .dns
+            .read(
+                &self.site.zone,
+                &self.site.hostnames,
+                Urgency::Flight,
+                until,
+            )
+            .await;
+        let failed = answer.as_ref().err().map(|fault| fault.0.clone());
+        self.take_answer(answer).await;
+        failed.map_or(Ok(()), Err)
+    }
+}
+
+/// A switch under way.
+struct Switch {
+    changes: Vec<Change>,
+    to: Place,
+    number: u64,
+}
+
+/// Whether the answer shows every record holding its part of `to`.
+fn holds(records: &[Record], to: &Place) -> bool {
+    !records.is_empty()
+        && records.iter().all(|record| {
+            Address::parse(record.kind, &record.content).as_ref() == to.of_kind(record.kind)
+        })
+}
+
+fn target(decision: &Decision) -> Role {
+    decision.to.as_ref().map_or(Role::Other, |to| to.role)
+}
+
+fn unavailable(decision: Decision, text: &str) -> Decision {
+    let why = format!("Cloudflare cannot be asked: {text}");
+    held(decision, HoldReason::CloudflareUnavailable, &why)
+}
+
+fn held(mut decision: Decision, reason: HoldReason, why: &str) -> Decision {
+    decision.reason = Reason::Hold(reason);
+    decision.to = None;
+    decision.explanation.push_str("; ");
+    decision.explanation.push_str(why);
+    decision
+}

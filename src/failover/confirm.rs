@@ -1,0 +1,198 @@
+//! Probing until the rule has its answers.
+
+use super::legs::Evidence;
+use super::site::{DECISION_LIMIT, Event, Pass, SiteLoop, is_flight};
+use crate::prober::Pace;
+use crate::rule::Moment;
+use crate::rule::brakes::HoldReason;
+use crate::rule::decision::{Decision, Outcome, Plan, Reason, Snapshot, SwitchResult, decide};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A refused switch is decided again after `interval`, doubling to this.
+const REFUSED_MAX: Duration = Duration::from_secs(300);
+
+/// What a dead site waits at most before a flight is tried again.
+const FLIGHT_AGAIN: Duration = Duration::from_secs(5);
+
+/// What came of carrying out a plan.
+pub(super) enum Carried {
+    /// The pass is over; the flag says that the decision has its row.
+    Over(Decision, bool),
+    /// The record is not what the decision saw: decide again.
+    Moved,
+}
+
+impl SiteLoop {
+    /// Confirms, decides, carries out. `None` when told to wind up before
+    /// there was a decision.
+    pub(super) async fn confirmed_pass(&mut self, mut pass: Pass) -> Option<Arc<Decision>> {
+        self.begin_trial();
+        self.read_soon();
+        let mut cloudflare_until = None;
+        let (decision, stored) = loop {
+            let (snapshot, plan) = self.confirm(&mut pass).await?;
+            let until = *cloudflare_until
+                .get_or_insert_with(|| tokio::time::Instant::now() + DECISION_LIMIT);
+            match self.carry_out(&pass, &snapshot, &plan, until).await {
+                Carried::Over(decision, stored) => {
+                    self.look_again_when(&plan);
+                    break (decision, stored);
+                }
+                Carried::Moved => {}
+            }
+        };
+        self.confirmed();
+        self.plan_retry(&decision);
+        Some(self.finish(decision, pass.answers, stored).await)
+    }
+
+    fn begin_trial(&mut self) {
+        self.trial += 1;
+        // The first one began with the probers.
+        if self.pace.confirming != Some(self.trial) {
+            self.set_pace(Pace {
+                confirming: Some(self.trial),
+                ..self.pace
+            });
+        }
+    }
+
+    /// Looks at what the probes say after each of them, until the rule needs
+    /// no further answer.
+    async fn confirm(&mut self, pass: &mut Pass) -> Option<(Snapshot, Plan)> {
+        let mut gaps = None;
+        let mut settle_by = self.tools.clock.moment() + self.patience();
+        loop {
+            self.absorb().await;
+            let first = gaps.is_none();
+            if *gaps.get_or_insert(self.gaps()) != self.gaps() {
+                // What lies before a gap is not joined to what comes after.
+                gaps = Some(self.gaps());
+                self.begin_trial();
+                settle_by = self.tools.clock.moment() + self.patience();
+            }
+            if self.join(pass).await && !first {
+                self.set_pace(Pace {
+                    nudges: self.pace.nudges + 1,
+                    ..self.pace
+                });
+            }
+            let now = self.tools.clock.moment();
+            let snapshot = self.snapshot(pass, self.evidence(now, settle_by));
+            let unread = self.reading.is_none() && self.read_error.is_none();
+            if !unread && let Outcome::Plan(plan) = decide(&self.site.policy, &snapshot) {
+                return Some((snapshot, plan));
+            }
+            self.publish();
+            if self
+                .event(settle_by.max(now + Duration::from_secs(1)))
+                .await
+                == Event::Cancelled
+            {
+                return None;
+            }
+        }
+    }
+
+    fn evidence(&self, now: Moment, settle_by: Moment) -> Evidence {
+        let firing = self.handle.inbox().alerts.firing(now, self.tools.alert_ttl);
+        Evidence::Trial {
+            number: self.trial,
+            // An alert and our probes together are fast, our probes alone are patient.
+            span: if firing {
+                Duration::ZERO
+            } else {
+                self.site.policy.confirm_for
+            },
+            settled: now >= settle_by,
+        }
+    }
+
+    /// How long a confirmation may take until what is still open is unknown:
+    /// the worst order of successes and failures that ends in an answer.
+    fn patience(&self) -> Duration {
+        let policy = &self.site.policy;
+        let worst = policy.fall.saturating_mul(policy.rise) + policy.rise + 1;
+        let timeout = self.site.origins.iter().map(|o| o.probe.timeout).max();
+        policy.confirm_for
+            + policy.confirm_interval.saturating_mul(worst)
+            + timeout.unwrap_or_default()
+            + Duration::from_secs(1)
+    }
+
+    async fn carry_out(
+        &mut self,
+        pass: &Pass,
+        snapshot: &Snapshot,
+        plan: &Plan,
+        until: tokio::time::Instant,
+    ) -> Carried {
+        let mut decision = Decision::of(snapshot, plan);
+        let (Reason::Switch(_), Some(to)) = (plan.reason, plan.to) else {
+            return Carried::Over(decision, false);
+        };
+        let role = snapshot.origins[to].at.role;
+        if pass.dry_run {
+            let said = format!("the record would be switched to {role}, but this is a dry run");
+            decision.conclude(SwitchResult::DryRun, &said);
+            return Carried::Over(decision, false);
+        }
+        if self.put_off(pass, &decision) {
+            decision.conclude(
+                SwitchResult::Rejected,
+                "not sent again yet: Cloudflare refused the same change",
+            );
+            return Carried::Over(decision, false);
+        }
+        self.apply(pass, decision, to, until).await
+    }
+
+    /// Whether Cloudflare refused the same change a short while ago.
+    fn put_off(&self, pass: &Pass, wanted: &Decision) -> bool {
+        let waiting = self
+            .retry_at
+            .is_some_and(|at| at > self.tools.clock.moment());
+        waiting
+            && !pass.by_hand
+            && self.last.as_ref().is_some_and(|last| {
+                last.result == Some(SwitchResult::Rejected)
+                    && last.to == wanted.to
+                    && last.record == wanted.record
+            })
+    }
+
+    /// When a switch that did not come about is tried again.
+    fn plan_retry(&mut self, decision: &Decision) {
+        let interval = self.site.probe.interval;
+        let now = self.tools.clock.moment();
+        if decision.result == Some(SwitchResult::Rejected)
+            && self.retry_at.is_some_and(|at| at > now)
+        {
+            return;
+        }
+        let wait = match (decision.result, decision.reason) {
+            (Some(SwitchResult::Rejected), _) => {
+                let doubled = interval.saturating_mul(1 << self.refusals.min(16));
+                self.refusals = self.refusals.saturating_add(1);
+                Some(doubled.min(REFUSED_MAX))
+            }
+            (Some(SwitchResult::Unconfirmed), reason) if is_flight(reason) => {
+                Some(Duration::from_secs(1).min(interval))
+            }
+            (Some(SwitchResult::DryRun | SwitchResult::Unconfirmed), _) => Some(interval),
+            (_, Reason::Hold(HoldReason::CloudflareUnavailable)) => {
+                Some(FLIGHT_AGAIN.min(interval))
+            }
+            (_, Reason::Hold(HoldReason::Unconfirmed)) => Some(interval),
+            _ => {
+                self.refusals = 0;
+                None
+            }
+        };
+        self.retry_at = wait.map(|wait| now + wait);
+        if let Some(at) = self.retry_at {
+            self.look_no_later_than(at);
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! What the rest of the program sees of a site: how to wake it, and what it
+//! last said of itself.
+
+use crate::config::Site;
+use crate::rule::Moment;
+use crate::rule::alerts::{AlertBook, AlertStatus};
+use crate::rule::brakes::HoldReason;
+use crate::rule::decision::{Decision, OriginView, Pointer};
+use jiff::Timestamp;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::{Notify, oneshot, watch};
+
+/// A request that a person or a webhook waits for.
+#[derive(Debug)]
+pub enum Request {
+    /// One confirmed pass now, without writing if `dry_run`.
+    Evaluate {
+        /// Decide and say, but write nothing.
+        dry_run: bool,
+    },
+    /// Answer with the next decision that a confirmation ends in.
+    Decision,
+    /// Go back to MAIN now, if it is up.
+    Failback,
+    /// Count the origins as proven.
+    Trust,
+    /// Drop what holds the site: the switch budget and a foreign edit.
+    Release,
+}
+
+/// A request with the place for its answer.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) request: Request,
+    pub(super) answer: oneshot::Sender<Arc<Decision>>,
+}
+
+/// The last alert of a site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LastAlert {
+    /// What it said.
+    pub status: AlertStatus,
+    /// When it came.
+    pub received: Timestamp,
+}
+
+/// What waits for the site's loop.
+#[derive(Debug, Default)]
+pub(super) struct Inbox {
+    pub(super) alerts: AlertBook,
+    pub(super) last_alert: Option<LastAlert>,
+    pub(super) look_for_alert: bool,
+    pub(super) reloaded: bool,
+    pub(super) asked: Vec<Asked>,
+}
+
+/// A site as the API shows it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Where the record points; `None` while that is not known.
+    pub record: Option<Pointer>,
+    /// What is known of each origin.
+    pub origins: Vec<OriginView>,
+    /// What holds the site, if anything does.
+    pub hold: Option<HoldReason>,
+    /// The last alert.
+    pub alert: Option<LastAlert>,
+    /// The last decision that was stored or came from a confirmation.
+    pub last_decision: Option<Arc<Decision>>,
+    /// Whether every origin's first probe has answered or failed.
+    pub probed: bool,
+}
+
+/// A handle to a site's loop.
+#[derive(Debug)]
+pub struct SiteHandle {
+    /// The site's configuration.
+    pub site: Arc<Site>,
+    pub(super) notify: Arc<Notify>,
+    pub(super) inbox: Mutex<Inbox>,
+    pub(super) status: watch::Sender<Arc<Status>>,
+}
+
+impl SiteHandle {
+    /// A handle for a loop that is yet to start.
+    #[must_use]
+    pub fn new(site: Arc<Site>) -> Arc<SiteHandle> {
+        Arc::new(SiteHandle {
+            site,
+            notify: Arc::new(Notify::new()),
+            inbox: Mutex::default(),
+            status: watch::Sender::new(Arc::default()),
+        })
+    }
+
+    /// Takes the word of an alert and wakes the site: "look now".
+    ///
+    /// `status` is `None` for an alert that says nothing but "look".
+    pub fn alert(
+        &self,
+        identity: u64,
+        status: Option<AlertStatus>,
+        starts_at: Option<Timestamp>,
+        received: (Moment, Timestamp),
+    ) {
+        let mut inbox = self.inbox();
+        if let Some(status) = status {
+            inbox.alerts.take(identity, status, starts_at, received.0);
+            inbox.last_alert = Some(LastAlert {
+                status,
+                received: received.1,
+            });
+        }
+        inbox.look_for_alert = true;
+        drop(inbox);
+        self.notify.notify_one();
+    }
+
+    /// Puts a request to the loop. The answer comes with its next decision, or
+    /// never if the loop ends first.
+    pub fn ask(&self, request: Request) -> oneshot::Receiver<Arc<Decision>> {
+        let (answer, receiver) = oneshot::channel();
+        self.inbox().asked.push(Asked { request, answer });
+        self.notify.notify_one();
+        receiver
+    }
+
+    /// What the site last said of itself.
+    #[must_use]
+    pub fn status(&self) -> Arc<Status> {
+        self.status.borrow().clone()
+    }
+
+    /// A receiver that hears of each new status.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Arc<Status>> {
+        self.status.subscribe()
+    }
+
+    /// The inbox; a panic elsewhere leaves it as usable as it was.
+    pub(super) fn inbox(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says that the site is new or changed since the configuration was read again.
+    pub fn mark_reloaded(&self) {
+        self.inbox().reloaded = true;
+    }
+}

@@ -1,0 +1,378 @@
+//! A site's probers, joined to one answer for each origin.
+//!
+//! An origin has a leg for each of its addresses. It is up when all its legs
+//! are; a family that fails on every origin of the site says more about us
+//! than about them, and is left out while it does.
+
+use crate::clock::Clock;
+use crate::config::{Origin, ProbeSettings};
+use crate::metrics::SiteMetrics;
+use crate::prober::{Pace, Probe, Prober, Report, Schedule};
+use crate::rule::Policy;
+use crate::rule::address::{Address, Place, RecordType, Role};
+use crate::rule::decision::{OriginView, Pointer};
+use crate::rule::finding::Verdict;
+use crate::rule::health::{Answer, State, Thresholds};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+/// Makes the probe of an address.
+pub type MakeProbe = Arc<dyn Fn(&Address, &Arc<ProbeSettings>) -> Arc<dyn Probe> + Send + Sync>;
+
+/// What it takes to start probers.
+#[derive(Clone)]
+pub struct Lookout {
+    /// Makes the probe of an address.
+    pub make: MakeProbe,
+    /// Places for probes under way, over all sites.
+    pub places: Arc<Semaphore>,
+    /// The time.
+    pub clock: Clock,
+    /// Where the loops run.
+    pub tasks: TaskTracker,
+}
+
+/// One address of one origin, with its prober.
+struct Leg {
+    kind: RecordType,
+    pace: watch::Sender<Pace>,
+    report: watch::Receiver<Report>,
+    _stop: DropGuard,
+}
+
+/// One origin with its legs.
+pub(super) struct Watched {
+    pub(super) at: Pointer,
+    pub(super) place: Place,
+    pub(super) fingerprint: String,
+    legs: Vec<Leg>,
+}
+
+/// Which probes answer: those of a confirmation, or all of them.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Evidence {
+    /// The health machines.
+    Routine,
+    /// The probes of this confirmation; failures of the current origin span
+    /// `span`, and `settled` turns what is still pending into unknown.
+    Trial {
+        number: u64,
+        span: Duration,
+        settled: bool,
+    },
+}
+
+impl Lookout {
+    /// Starts the probers of an origin.
+    pub(super) fn watch(
+        &self,
+        role: Role,
+        origin: &Origin,
+        policy: &Policy,
+        site: &Arc<Notify>,
+        metrics: &Arc<SiteMetrics>,
+        pace: Pace,
+        spread: u64,
+    ) -> Watched {
+        let legs = origin
+            .place
+            .addresses()
+            .iter()
+            .zip(0u64..)
+            .map(|(address, nth)| {
+                let schedule = schedule(&origin.probe, policy, spread.wrapping_add(nth));
+                let (pace, pace_seen) = watch::channel(pace);
+                let (report, report_seen) = watch::channel(Report::default());
+                let cancel = CancellationToken::new();
+                let prober = Prober {
+                    probe: (self.make)(address, &origin.probe),
+                    schedule,
+                    places: self.places.clone(),
+                    clock: self.clock.clone(),
+                    pace: pace_seen,
+                    report,
+                    site: site.clone(),
+                    witness: metrics.witness(role),
+                };
+                self.tasks.spawn(prober.run(cancel.clone()));
+                Leg {
+                    kind: address.kind(),
+                    pace,
+                    report: report_seen,
+                    _stop: cancel.drop_guard(),
+                }
+            })
+            .collect();
+        Watched {
+            at: Pointer {
+                role,
+                address: origin.place.to_string().into(),
+            },
+            place: origin.place.clone(),
+            fingerprint: origin.probe.fingerprint(&origin.place),
+            legs,
+        }
+    }
+}
+
+/// Where in the interval a prober's slots lie: a fixed fraction for each
+/// number, far from that of its neighbours (the golden ratio does that).
+fn schedule(probe: &ProbeSettings, policy: &Policy, number: u64) -> Schedule {
+    let interval = u64::try_from(probe.interval.as_nanos())
+        .unwrap_or(u64::MAX)
+        .max(1);
+    let fraction = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let offset = (u128::from(fraction) * u128::from(interval)) >> 64;
+    Schedule {
+        interval: probe.interval,
+        confirm_interval: policy.confirm_interval,
+        timeout: probe.timeout,
+        offset: Duration::from_nanos(u64::try_from(offset).unwrap_or(0)),
+        limits: Thresholds {
+            fall: policy.fall,
+            rise: policy.rise,
+        },
+    }
+}
+
+impl Watched {
+    /// Sets the pace of its probers.
+    pub(super) fn set_pace(&self, pace: Pace) {
+        for leg in &self.legs {
+            leg.pace.send_replace(pace);
+        }
+    }
+
+    /// Whether every leg's first probe has answered or failed.
+    pub(super) fn probed(&self) -> bool {
+        self.legs
+            .iter()
+            .all(|leg| leg.report.borrow().newest.is_some())
+    }
+
+    /// Gaps in observation so far, over its legs.
+    pub(super) fn gaps(&self) -> u64 {
+        self.legs.iter().map(|leg| leg.report.borrow().gaps).sum()
+    }
+
+    /// Whether a probe that started after `since` contradicts what is
+    /// believed: a failure of a leg that is up, or (of an origin somebody
+    /// waits for) a success of one that is down.
+    pub(super) fn doubted(&self, since: crate::rule::Moment, waited_for: bool) -> bool {
+        self.legs.iter().any(|leg| {
+            let report = leg.report.borrow();
+            let Some(newest) = &report.newest else {
+                return false;
+            };
+            let verdict = newest.finding.verdict();
+            newest.started > since
+                && match report.state {
+                    State::Up => verdict == Verdict::Down,
+                    State::Down => waited_for && verdict == Verdict::Up,
+                    State::Unknown => verdict == Verdict::Down,
+                }
+        })
+    }
+
+    fn answers(
+        &self,
+        evidence: Evidence,
+        limits: Thresholds,
+        current: bool,
+    ) -> Vec<(RecordType, Answer)> {
+        self.legs
+            .iter()
+            .map(|leg| {
+                let report = leg.report.borrow();
+                let answer = match evidence {
+                    Evidence::Routine => report.state.into(),
+                    Evidence::Trial {
+                        number,
+                        span,
+                        settled,
+                    } => {
+                        let span = if current { span } else { Duration::ZERO };
+                        let answer = if report.trial.0 == number {
+                            report.trial.1.answer(span, limits)
+                        } else {
+                            Answer::Pending
+                        };
+                        match answer {
+                            Answer::Pending if settled => Answer::Unknown,
+                            answer => answer,
+                        }
+                    }
+                };
+                (leg.kind, answer)
+            })
+            .collect()
+    }
+
+    /// The view of this origin, going by the legs that are not left out.
+    fn view(
+        &self,
+        answers: &[(RecordType, Answer)],
+        left_out: &[RecordType],
+        evidence: Evidence,
+    ) -> OriginView {
+        let included: Vec<_> = answers
+            .iter()
+            .enumerate()
+            .filter(|(_, (kind, _))| !left_out.contains(kind))
+            .collect();
+        let answer = join(included.iter().map(|(_, (_, answer))| *answer));
+        // The leg that speaks: the one whose answer became the origin's.
+        let speaker = included
+            .iter()
+            .find(|(_, (_, given))| *given == answer)
+            .map_or(0, |(index, _)| *index);
+        let (mut probes, mut failed) = (0, 0);
+        let mut reason = String::new();
+        for (index, leg) in self.legs.iter().enumerate() {
+            let report = leg.report.borrow();
+            match evidence {
+                Evidence::Trial { number, .. } if report.trial.0 == number => {
+                    probes += report.trial.1.probes;
+                    failed += report.trial.1.failed;
+                }
+                Evidence::Trial { .. } => {}
+                Evidence::Routine => {
+                    if let Some(newest) = &report.newest {
+                        probes += 1;
+                        failed += u32::from(newest.finding.verdict() == Verdict::Down);
+                    }
+                }
+            }
+            if index == speaker
+                && let Some(newest) = &report.newest
+            {
+                reason = if self.legs.len() > 1 {
+                    format!("{}: {}", family(leg.kind), newest.finding)
+                } else {
+                    newest.finding.to_string()
+                };
+            }
+        }
+        OriginView {
+            at: self.at.clone(),
+            answer,
+            reason,
+            probes,
+            failed,
+        }
+    }
+}
+
+fn family(kind: RecordType) -> &'static str {
+    match kind {
+        RecordType::A => "ipv4",
+        RecordType::Aaaa => "ipv6",
+        RecordType::Cname => "name",
+    }
+}
+
+/// An origin is down if a leg is, up if all are.
+fn join(answers: impl Iterator<Item = Answer> + Clone) -> Answer {
+    let any = |wanted| answers.clone().any(|answer| answer == wanted);
+    if any(Answer::Down) {
+        Answer::Down
+    } else if any(Answer::Pending) {
+        Answer::Pending
+    } else if any(Answer::Unknown) || !any(Answer::Up) {
+        Answer::Unknown
+    } else {
+        Answer::Up
+    }
+}
+
+/// The families that fail on every origin, unless those are all there are.
+fn left_out(origins: &[Vec<(RecordType, Answer)>]) -> Vec<RecordType> {
+    let Some(first) = origins.first() else {
+        return Vec::new();
+    };
+    let fails = |kind: RecordType| {
+        origins
+            .iter()
+            .flatten()
+            .filter(|(leg, _)| *leg == kind)
+            .all(|(_, answer)| *answer == Answer::Down)
+    };
+    let failing: Vec<RecordType> = first
+        .iter()
+        .map(|(kind, _)| *kind)
+        .filter(|&kind| fails(kind))
+        .collect();
+    if failing.len() == first.len() {
+        Vec::new()
+    } else {
+        failing
+    }
+}
+
+/// The views of the configured origins, and of the foreign address if there is
+/// one. `current` is the index of the one the record holds; the foreign
+/// address, if given, is always current.
+pub(super) fn views(
+    origins: &[Watched],
+    other: Option<&Watched>,
+    current: Option<usize>,
+    evidence: Evidence,
+    limits: Thresholds,
+) -> Vec<OriginView> {
+    let answers: Vec<_> = origins
+        .iter()
+        .enumerate()
+        .map(|(index, origin)| origin.answers(evidence, limits, current == Some(index)))
+        .collect();
+    let left_out = left_out(&answers);
+    let mut views: Vec<OriginView> = origins
+        .iter()
+        .zip(&answers)
+        .map(|(origin, answers)| origin.view(answers, &left_out, evidence))
+        .collect();
+    if let Some(other) = other {
+        let answers = other.answers(evidence, limits, true);
+        views.push(other.view(&answers, &left_out, evidence));
+    }
+    views
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Answer::{Down, Pending, Unknown, Up};
+    use RecordType::{A, Aaaa};
+
+    #[test]
+    fn an_origin_is_up_when_all_its_families_are() {
+        for (legs, joined) in [
+            (&[Up, Up][..], Up),
+            (&[Up, Down], Down),
+            (&[Up, Pending], Pending),
+            (&[Pending, Down], Down),
+            (&[Up, Unknown], Unknown),
+            (&[], Unknown),
+        ] {
+            assert_eq!(join(legs.iter().copied()), joined, "{legs:?}");
+        }
+    }
+
+    #[test]
+    fn a_family_that_fails_everywhere_is_left_out_unless_everything_fails() {
+        let site = |main: [Answer; 2], backup: [Answer; 2]| {
+            left_out(&[
+                vec![(A, main[0]), (Aaaa, main[1])],
+                vec![(A, backup[0]), (Aaaa, backup[1])],
+            ])
+        };
+        assert_eq!(site([Up, Down], [Up, Down]), [Aaaa]);
+        assert_eq!(site([Down, Down], [Up, Down]), [Aaaa]);
+        assert!(site([Up, Down], [Up, Up]).is_empty());
+        assert!(site([Up, Down], [Up, Pending]).is_empty());
+        assert!(site([Down, Down], [Down, Down]).is_empty());
+        assert!(left_out(&[vec![(A, Down)], vec![(A, Down)]]).is_empty());
+    }
+}

@@ -1,0 +1,206 @@
+//! What a site remembers: proofs, switches, and how long MAIN has been well.
+
+use super::{SiteMemory, Undoubted};
+use crate::clock::Clock;
+use crate::rule::Moment;
+use crate::rule::health::State;
+use jiff::Timestamp;
+use std::collections::HashSet;
+use std::time::Duration;
+
+/// How long MAIN has been undoubted. Only time that was observed counts: a
+/// restart credits none that was not, and loses none that was.
+#[derive(Debug, Clone)]
+pub(super) struct Wellness {
+    fingerprint: String,
+    observed: Duration,
+    since: Option<Moment>,
+    saved: Option<Duration>,
+}
+
+impl Wellness {
+    pub(super) fn new(fingerprint: String) -> Wellness {
+        Wellness {
+            fingerprint,
+            observed: Duration::ZERO,
+            since: None,
+            saved: None,
+        }
+    }
+
+    /// Takes over what was stored, if the probe settings are still the same.
+    /// `between` is credited too: what lay between two runs of `once`.
+    pub(super) fn restore(&mut self, stored: &Undoubted, between: Duration) {
+        if stored.fingerprint == self.fingerprint {
+            self.observed = stored.observed + between;
+            self.saved = Some(stored.observed);
+        }
+    }
+
+    /// Takes MAIN's state. Unknown is no time observed, but nothing against it.
+    pub(super) fn observe(&mut self, state: State, now: Moment) {
+        match state {
+            State::Up => {
+                self.since.get_or_insert(now);
+            }
+            State::Down => self.restart(None),
+            State::Unknown => {
+                self.observed = self.total(now);
+                self.since = None;
+            }
+        }
+    }
+
+    /// Starts at zero: a gap, or somebody's hand.
+    pub(super) fn restart(&mut self, from: Option<Moment>) {
+        self.observed = Duration::ZERO;
+        self.since = from;
+    }
+
+    /// Whether MAIN is being seen up.
+    pub(super) fn running(&self) -> bool {
+        self.since.is_some()
+    }
+
+    /// How long MAIN has been undoubted.
+    pub(super) fn total(&self, now: Moment) -> Duration {
+        self.observed + self.since.map_or(Duration::ZERO, |since| now.since(since))
+    }
+
+    /// What to store, if it differs from what is stored.
+    pub(super) fn to_save(&mut self, clock: &Clock) -> Option<Undoubted> {
+        let observed = self.total(clock.moment());
+        if self.saved == Some(observed) || (self.saved.is_none() && observed.is_zero()) {
+            return None;
+        }
+        self.saved = Some(observed);
+        Some(Undoubted {
+            fingerprint: self.fingerprint.clone(),
+            observed,
+            as_of: clock.now(),
+        })
+    }
+}
+
+/// A switch that was, or may have been, carried out.
+#[derive(Debug, Clone, Copy)]
+struct Switch {
+    at: Moment,
+    /// Distinguishes the one under way from those of the past.
+    number: u64,
+}
+
+/// Switches and proofs.
+#[derive(Debug, Clone, Default)]
+pub(super) struct History {
+    switches: Vec<Switch>,
+    next: u64,
+    proofs: HashSet<String>,
+}
+
+impl History {
+    pub(super) fn restore(&mut self, memory: &SiteMemory, clock: &Clock) {
+        self.proofs.extend(memory.proofs.iter().cloned());
+        for past in &memory.switches {
+            if past.applied != Some(false) {
+                self.add(clock.moment_of(past.at));
+            }
+        }
+    }
+
+    fn add(&mut self, at: Moment) -> u64 {
+        self.next += 1;
+        let number = self.next;
+        self.switches.push(Switch { at, number });
+        number
+    }
+
+    /// Counts a switch that is about to be sent; returns its number.
+    pub(super) fn begin(&mut self, now: Moment, window: Duration) -> u64 {
+        self.switches.retain(|switch| now.since(switch.at) < window);
+        self.add(now)
+    }
+
+    /// Takes one back that is known not to have happened.
+    pub(super) fn undo(&mut self, number: u64) {
+        self.switches.retain(|switch| switch.number != number);
+    }
+
+    /// Forgets all switches: a person says that the budget is free again.
+    pub(super) fn release(&mut self) {
+        self.switches.clear();
+    }
+
+    /// The switches on the wall clock, oldest first. They are kept as moments,
+    /// so that a wall clock that is set expires none of them.
+    pub(super) fn switches(&self, clock: &Clock) -> Vec<Timestamp> {
+        self.switches
+            .iter()
+            .map(|switch| clock.timestamp(switch.at))
+            .collect()
+    }
+
+    pub(super) fn proven(&self, fingerprint: &str) -> bool {
+        self.proofs.contains(fingerprint)
+    }
+
+    /// Remembers a proof; says whether it is new.
+    pub(super) fn prove(&mut self, fingerprint: &str) -> bool {
+        !self.proofs.contains(fingerprint) && self.proofs.insert(fingerprint.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: u64) -> Moment {
+        Moment(Duration::from_secs(1_000 + second))
+    }
+
+    #[test]
+    fn only_observed_time_counts_and_a_failure_starts_again() {
+        let mut well = Wellness::new("a".into());
+        well.observe(State::Unknown, at(0));
+        assert_eq!(well.total(at(50)), Duration::ZERO);
+        well.observe(State::Up, at(50));
+        assert_eq!(well.total(at(80)), Duration::from_secs(30));
+        well.observe(State::Unknown, at(80));
+        assert_eq!(well.total(at(200)), Duration::from_secs(30));
+        well.observe(State::Up, at(200));
+        assert_eq!(well.total(at(210)), Duration::from_secs(40));
+        well.observe(State::Down, at(210));
+        well.observe(State::Up, at(220));
+        assert_eq!(well.total(at(225)), Duration::from_secs(5));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_restart_neither_credits_nor_loses_and_changed_settings_start_anew() {
+        let clock = Clock::simulated("2026-11-23T00:00:00Z".parse().unwrap());
+        let mut before = Wellness::new("a".into());
+        before.observe(State::Up, clock.moment());
+        tokio::time::advance(Duration::from_secs(120)).await;
+        let stored = before.to_save(&clock).unwrap();
+        assert_eq!(stored.observed, Duration::from_secs(120));
+        assert_eq!(before.to_save(&clock), None);
+
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        let mut after = Wellness::new("a".into());
+        after.restore(&stored, Duration::ZERO);
+        assert_eq!(after.total(clock.moment()), Duration::from_secs(120));
+        let mut other = Wellness::new("b".into());
+        other.restore(&stored, Duration::ZERO);
+        assert_eq!(other.total(clock.moment()), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wall_clock_that_is_set_expires_no_switch() {
+        let clock = Clock::simulated("2026-11-23T00:00:00Z".parse().unwrap());
+        let mut history = History::default();
+        let number = history.begin(clock.moment(), Duration::from_secs(3600));
+        clock.step(7_200_000);
+        assert_eq!(history.switches(&clock), [clock.now()]);
+        history.undo(number);
+        assert!(history.switches(&clock).is_empty());
+    }
+}

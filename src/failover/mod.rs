@@ -1,0 +1,222 @@
+//! A loop for each site: wake → snapshot → decide → brake → store → apply →
+//! verify.
+//!
+//! Wake-ups carry no data: an alert, a probe result, a timer and a person all
+//! say "look again", and the loop then reads what is so. It owns the two
+//! traits through which it acts, [`Dns`] and [`Store`].
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | `handle` | what the rest of the program sees of a site |
+//! | `site` | the loop, and what ends a pass |
+//! | `confirm` | probing until the rule has its answers |
+//! | `apply` | carrying out a switch, and proving it |
+//! | `record` | the record as it was read |
+//! | `legs` | a site's probers, joined to one answer for each origin |
+//! | `memory` | proofs, switches and how long MAIN has been well |
+
+mod apply;
+mod confirm;
+pub mod handle;
+mod legs;
+mod memory;
+mod record;
+mod site;
+
+pub use handle::{LastAlert, Request, SiteHandle, Status};
+pub use legs::{Lookout, MakeProbe};
+pub use site::{SiteLoop, Tools};
+
+use crate::config::Zone;
+use crate::rule::address::RecordType;
+use crate::rule::decision::Decision;
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// One address record as Cloudflare holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Cloudflare's id of the record.
+    pub id: String,
+    /// The hostname, lower case.
+    pub hostname: String,
+    /// Its type.
+    pub kind: RecordType,
+    /// Its content.
+    pub content: String,
+    /// Whether visitors come through Cloudflare.
+    pub proxied: bool,
+    /// Time to live in seconds; 1 is automatic.
+    pub ttl: u32,
+    /// When Cloudflare says it was last changed.
+    pub modified_on: Option<Timestamp>,
+    /// Every other field that a write could reset, as comparable text.
+    pub rest: String,
+}
+
+/// A change of one record's content; everything else stays.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The record as it was read.
+    pub record: Record,
+    /// What it is to hold.
+    pub content: String,
+}
+
+/// How much depends on a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Urgency {
+    /// The regular look at a record.
+    Steady,
+    /// A dead origin is to be left.
+    Flight,
+}
+
+/// A read that did not come through: one sentence that says what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unavailable(pub String);
+
+/// What became of a write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Written {
+    /// The answer shows the records as they are now.
+    Confirmed(Vec<Record>),
+    /// Cloudflare said no; nothing was changed.
+    Rejected(String),
+    /// It was not sent, or Cloudflare put it off; nothing was changed.
+    Unavailable(String),
+    /// It was sent and not answered readably: it may have been carried out.
+    Unanswered(String),
+}
+
+/// The DNS side: reads the records of names, and changes their content.
+pub trait Dns: Send + Sync + 'static {
+    /// All address records of `hostnames`, read now and not remembered.
+    fn read<'a>(
+        &'a self,
+        zone: &'a Zone,
+        hostnames: &'a [String],
+        urgency: Urgency,
+        until: Instant,
+    ) -> BoxFuture<'a, Result<Vec<Record>, Unavailable>>;
+
+    /// Changes the content of records of one zone: all of them or none.
+    fn write<'a>(
+        &'a self,
+        zone: &'a Zone,
+        changes: &'a [Change],
+        until: Instant,
+    ) -> BoxFuture<'a, Written>;
+
+    /// How long to wait between steady reads of one site's names, so that the
+    /// budget is never eaten by looking.
+    fn pace(&self, interval: Duration) -> Duration;
+}
+
+/// The state file failed: one sentence.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct StoreFault(pub String);
+
+/// How long MAIN has been seen undoubted, with these probe settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Undoubted {
+    /// The hash of MAIN's probe settings.
+    pub fingerprint: String,
+    /// Time that was observed.
+    pub observed: Duration,
+    /// When that was written.
+    pub as_of: Timestamp,
+}
+
+/// What a site's records held, as we last wrote or adopted it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownRecord {
+    /// The place, as text.
+    pub content: String,
+    /// The newest change among the records.
+    pub modified_on: Timestamp,
+}
+
+/// A switch of the past.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PastSwitch {
+    /// Its row.
+    pub id: i64,
+    /// When it was decided.
+    pub at: Timestamp,
+    /// Whether it was carried out; `None` is not known yet.
+    pub applied: Option<bool>,
+}
+
+/// What the state file holds of one site.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SiteMemory {
+    /// Hashes of probe settings with which an origin was seen up.
+    pub proofs: Vec<String>,
+    /// How long MAIN has been undoubted.
+    pub undoubted: Option<Undoubted>,
+    /// Switches that were or may have been carried out, oldest first.
+    pub switches: Vec<PastSwitch>,
+    /// When the last confirmed switch was.
+    pub last_switch: Option<Timestamp>,
+    /// The newest stored decision.
+    pub last_decision: Option<Decision>,
+    /// The record as we last knew it.
+    pub known_record: Option<KnownRecord>,
+    /// A switch whose outcome is unknown.
+    pub open_switch: Option<Decision>,
+}
+
+/// The state file, as a site's loop uses it.
+pub trait Store: Send + Sync + 'static {
+    /// What is remembered of a site, with the switches since `since`.
+    fn load<'a>(
+        &'a self,
+        site: &'a str,
+        since: Timestamp,
+    ) -> BoxFuture<'a, Result<SiteMemory, StoreFault>>;
+
+    /// Stores the intent of a switch, durably, before it is sent.
+    fn begin_switch<'a>(&'a self, decision: &'a Decision)
+    -> BoxFuture<'a, Result<i64, StoreFault>>;
+
+    /// Writes what became of a switch into its row.
+    fn conclude_switch<'a>(
+        &'a self,
+        id: i64,
+        decision: &'a Decision,
+        applied: Option<bool>,
+    ) -> BoxFuture<'a, Result<(), StoreFault>>;
+
+    /// Stores a decision that is not a write.
+    fn record<'a>(&'a self, decision: &'a Decision) -> BoxFuture<'a, Result<i64, StoreFault>>;
+
+    /// Remembers that an origin was seen up with these probe settings.
+    fn prove<'a>(
+        &'a self,
+        site: &'a str,
+        fingerprint: &'a str,
+        at: Timestamp,
+    ) -> BoxFuture<'a, Result<(), StoreFault>>;
+
+    /// Remembers how long MAIN has been undoubted.
+    fn save_undoubted<'a>(
+        &'a self,
+        site: &'a str,
+        undoubted: &'a Undoubted,
+    ) -> BoxFuture<'a, Result<(), StoreFault>>;
+
+    /// Remembers the record as we wrote or adopted it.
+    fn save_known_record<'a>(
+        &'a self,
+        site: &'a str,
+        known: &'a KnownRecord,
+    ) -> BoxFuture<'a, Result<(), StoreFault>>;
+
+    /// Whether the file takes writes.
+    fn healthy(&self) -> bool;
+}
