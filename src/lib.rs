@@ -3,4 +3,6 @@
 //!
 //! `ARCHITECTURE.md` is the map. Imports point one way: [`rule`] knows nobody.
 
+pub mod config;
+pub mod matcher;
 pub mod rule;
