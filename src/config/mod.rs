@@ -4,6 +4,26 @@
 //! The types here are valid by construction: whoever holds a [`Config`] need
 //! not check anything again.
 
+mod addresses;
+mod durations;
+mod effective;
+mod faults;
+mod keys;
+mod names;
+mod nearest;
+mod origins;
+mod probes;
+mod read;
+mod scope;
+mod sections;
+mod sites;
+mod unknown;
+mod values;
+
+pub use faults::{Fault, Faults};
+pub use keys::{KEYS, Key, Kind};
+pub use sections::{parse_listen, read_token_file};
+
 use crate::matcher::Matcher;
 use crate::rule::Policy;
 use crate::rule::address::Place;
@@ -11,9 +31,38 @@ use regex::bytes::Regex;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Reads and validates the configuration: the file at `path`, and over it the
+/// environment's `ORIGINSWITCH_SECTION__KEY`.
+///
+/// Relative paths in it count from the file's folder. Token and CA files are
+/// read here once, so that a bad one is found at start.
+///
+/// # Errors
+///
+/// Every fault at once; alone only a file that cannot be read or is no TOML.
+pub fn load(
+    path: &Path,
+    env: impl IntoIterator<Item = (String, String)>,
+) -> Result<Config, Faults> {
+    let reading = read::Reading::open(path, env)?;
+    unknown::check_sections(&reading);
+    let config = Config {
+        source: path.to_owned(),
+        server: sections::server(&reading),
+        cloudflare: sections::cloudflare(&reading),
+        max_in_flight: scope::Scope::new(&reading, "probe").count("max_in_flight"),
+        alerts: sections::alerts(&reading),
+        state: sections::state(&reading),
+        sites: sites::sites(&reading),
+        warnings: Vec::new(),
+    };
+    let warnings = reading.finish()?;
+    Ok(Config { warnings, ..config })
+}
 
 /// The whole configuration.
 #[derive(Debug, Clone)]

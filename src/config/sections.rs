@@ -1,0 +1,191 @@
+//! The sections that hold for the whole program.
+
+use super::read::Reading;
+use super::scope::Scope;
+use super::{Alerts, Cloudflare, Secret, Server, State, TokenSource};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+pub(super) fn server(reading: &Reading) -> Server {
+    let scope = Scope::new(reading, "server");
+    Server {
+        listen: scope
+            .parsed("listen", parse_listen)
+            .unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
+        webhook_token: token_file(&scope, "webhook_token_file").map(|(_, token)| token),
+        admin_token: token_file(&scope, "admin_token_file").map(|(_, token)| token),
+        max_body: scope.count("max_body"),
+    }
+}
+
+pub(super) fn cloudflare(reading: &Reading) -> Cloudflare {
+    let scope = Scope::new(reading, "cloudflare");
+    let api_url = scope.parsed("api_url", parse_url).unwrap_or_default();
+    if api_url.starts_with("http:") && !is_loopback(&api_url) {
+        reading.warn(
+            "cloudflare.api_url is plain http: the token crosses the network in the clear".into(),
+        );
+    }
+    Cloudflare {
+        token: token(&scope),
+        api_url,
+        timeout: scope.duration("timeout"),
+        requests_per_5m: scope.count("requests_per_5m"),
+    }
+}
+
+pub(super) fn alerts(reading: &Reading) -> Alerts {
+    let scope = Scope::new(reading, "alerts");
+    Alerts {
+        site_label: scope
+            .parsed("site_label", |text| match text.trim() {
+                "" => Err("is empty: write a label's name such as \"site\"".into()),
+                name => Ok(name.to_owned()),
+            })
+            .unwrap_or_default(),
+        ttl: scope.duration("ttl"),
+    }
+}
+
+pub(super) fn state(reading: &Reading) -> State {
+    let scope = Scope::new(reading, "state");
+    let path = scope.parsed("path", |text| {
+        let path = reading.path(text);
+        if text.is_empty() || path.is_dir() {
+            return Err(format!(
+                "{text:?} is no file: write a path such as \"originswitch.db\""
+            ));
+        }
+        Ok(path)
+    });
+    State {
+        path: path.unwrap_or_default(),
+        keep: scope.duration("keep"),
+    }
+}
+
+/// Reads an address to listen on: `IP:PORT`, `localhost:PORT`, or `:PORT` for
+/// all IPv4 interfaces.
+///
+/// # Errors
+///
+/// The rest of a sentence that says what to write instead.
+pub fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+    let port = |text: &str| text.parse::<u16>().ok();
+    let named = match text.rsplit_once(':') {
+        Some(("", rest)) => port(rest).map(|port| (IpAddr::from(Ipv4Addr::UNSPECIFIED), port)),
+        Some(("localhost", rest)) => port(rest).map(|port| (Ipv4Addr::LOCALHOST.into(), port)),
+        _ => None,
+    };
+    named
+        .map(SocketAddr::from)
+        .or_else(|| text.parse().ok())
+        .ok_or_else(|| {
+            format!(
+                "{text:?} is no address to listen on: write \"IP:PORT\", or \":PORT\" for all interfaces"
+            )
+        })
+}
+
+/// A base URL without its trailing slashes.
+fn parse_url(text: &str) -> Result<String, String> {
+    let like = "write one such as \"https://api.cloudflare.com/client/v4\"";
+    let url = reqwest::Url::parse(text)
+        .map_err(|error| format!("{text:?} is no URL ({error}): {like}"))?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err(format!("{text:?} is no http or https URL: {like}"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        // Not repeated: there may be a password in it.
+        return Err(format!("holds a user or a password: {like}"));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(format!("{text:?} holds a `?` or a `#`: {like}"));
+    }
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
+/// Whether a URL's host is this machine.
+fn is_loopback(url: &str) -> bool {
+    let url = reqwest::Url::parse(url).ok();
+    let host = url.as_ref().and_then(reqwest::Url::host_str).unwrap_or("");
+    let address: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
+    host == "localhost" || address.is_some_and(|ip| ip.is_loopback())
+}
+
+/// The API token: from one of two keys, and from one only.
+fn token(scope: &Scope) -> TokenSource {
+    let written = scope.parsed("api_token", |text| match text.trim() {
+        "" => Ok(None),
+        token => checked_token(token).map(Some),
+    });
+    let file = token_file(scope, "api_token_file");
+    let none = TokenSource::Value(Secret::new(""));
+    let names_file = !scope.text("api_token_file").is_empty();
+    match (written.flatten(), file) {
+        (Some(_), _) if names_file => {
+            scope.fault(
+                "api_token",
+                "is set beside cloudflare.api_token_file: set one of them only".into(),
+            );
+            none
+        }
+        (Some(token), _) => TokenSource::Value(token),
+        (None, Some((path, token))) => TokenSource::File(path, token),
+        (None, None) => {
+            // Said only if both are truly empty: a bad token is a fault of its own.
+            let empty = scope.find("api_token").is_some_and(|(value, _)| {
+                value.as_str().is_some_and(|text| text.trim().is_empty())
+            });
+            if empty && !names_file {
+                scope.fault(
+                    "api_token_file",
+                    "there is no API token: name a file that holds it, or set cloudflare.api_token"
+                        .into(),
+                );
+            }
+            none
+        }
+    }
+}
+
+/// The token a key's file holds; `None` if the key is empty or at fault.
+fn token_file(scope: &Scope, name: &str) -> Option<(PathBuf, Secret)> {
+    let path = scope.path(name)?;
+    match read_token_file(&path) {
+        Ok(token) => Some((path, token)),
+        Err(sentence) => {
+            scope.fault(name, sentence);
+            None
+        }
+    }
+}
+
+/// Reads a token from a file, without the white space around it.
+///
+/// # Errors
+///
+/// The rest of a sentence that names the file and never its content.
+pub fn read_token_file(path: &Path) -> Result<Secret, String> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        format!("cannot read {shown} ({error}): name a readable file that holds the token")
+    })?;
+    match text.trim() {
+        "" => Err(format!("{shown} is empty: write the token into it")),
+        token => checked_token(token).map_err(|sentence| format!("{shown}: {sentence}")),
+    }
+}
+
+/// A token that can stand in a header.
+fn checked_token(token: &str) -> Result<Secret, String> {
+    if token.contains(char::is_whitespace) {
+        return Err("the token has white space inside: write the token alone".into());
+    }
+    if !token.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(
+            "the token has characters that no HTTP header can carry: write the token alone".into(),
+        );
+    }
+    Ok(Secret::new(token))
+}
