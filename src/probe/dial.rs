@@ -173,21 +173,27 @@ impl<V: Visit> Dialer<V> {
             Ok(addresses) => addresses,
             Err(finding) => return track.sample(finding),
         };
-        let mut attempts: FuturesUnordered<_> = addresses
-            .into_iter()
-            .map(|ip| self.attempt(ip, track, ready))
+        let best = self.first_up(&addresses, track, ready).await;
+        best.unwrap_or_else(|| track.sample(no_address(name)))
+    }
+
+    /// The first address that is up, or the most telling failure of all.
+    async fn first_up(&self, ips: &[IpAddr], track: Track, ready: &V::Ready) -> Option<Sample> {
+        let mut attempts: FuturesUnordered<_> = ips
+            .iter()
+            .map(|ip| self.attempt(*ip, track, ready))
             .collect();
         let mut telling: Option<Sample> = None;
         while let Some(sample) = attempts.next().await {
             if sample.finding.verdict() == Verdict::Up {
-                return sample;
+                return Some(sample);
             }
             let rank = weight(&sample.finding);
             if telling.as_ref().is_none_or(|t| weight(&t.finding) < rank) {
                 telling = Some(sample);
             }
         }
-        telling.unwrap_or_else(|| track.sample(no_address(name)))
+        telling
     }
 
     /// The name's addresses. A look-up that fails or hangs is our resolver's
@@ -248,7 +254,32 @@ fn weight(finding: &Finding) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tcp::Touch;
     use super::*;
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn one_address_that_is_up_is_enough_wherever_it_stands() {
+        let open: IpAddr = "127.0.1.7".parse().unwrap();
+        let closed: IpAddr = "127.0.1.8".parse().unwrap();
+        let listener = TcpListener::bind((open, 0)).await.unwrap();
+        let dialer = Dialer {
+            target: Target::Named("two.example".into()),
+            port: listener.local_addr().unwrap().port(),
+            limit: Duration::from_secs(20),
+            visit: Touch,
+        };
+        let found = async |ips: &[IpAddr]| {
+            let best = dialer.first_up(ips, Track::new(), &()).await;
+            best.map(|sample| sample.finding)
+        };
+        for ips in [[open, closed], [closed, open]] {
+            let best = found(&ips).await;
+            assert!(matches!(best, Some(Finding::Connected { .. })), "{best:?}");
+        }
+        assert_eq!(found(&[closed, closed]).await, Some(Finding::Refused));
+        assert_eq!(found(&[]).await, None);
+    }
 
     #[test]
     fn any_evidence_weighs_more_than_none() {
