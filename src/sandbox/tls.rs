@@ -73,13 +73,22 @@ impl Authority {
     /// A new authority with a key of its own.
     #[allow(clippy::new_without_default)]
     pub fn new() -> Self {
+        let key = new_key();
         let mut params = CertificateParams::default();
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "originswitch sandbox authority");
+        // A name of its own: two authorities of one name would make clients
+        // complain of a bad signature where the issuer is unknown.
+        let mark: String = key
+            .public_key_raw()
+            .iter()
+            .rev()
+            .take(4)
+            .map(|b| format!("{b:02x}"))
+            .collect();
+        let name = format!("originswitch sandbox {mark}");
+        params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let issuer = CertifiedIssuer::self_signed(params, new_key()).expect("a plain authority");
+        let issuer = CertifiedIssuer::self_signed(params, key).expect("a plain authority");
         Self { issuer }
     }
 

@@ -1,6 +1,8 @@
 //! What several test programs share.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+pub mod openapi;
+
 /// A client that reuses no connection and asks no proxy.
 pub fn client() -> reqwest::Client {
     reqwest::Client::builder()

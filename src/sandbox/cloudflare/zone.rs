@@ -94,7 +94,7 @@ impl Zone {
                 "page_rule_quota": 3,
                 "phishing_detected": false,
             },
-            "owner": {"id": null, "type": "user", "email": null},
+            "owner": {"type": "user"},
             "account": {"id": self.account.id, "name": self.account.name},
             "permissions": ["#dns_records:edit", "#dns_records:read", "#zone:read"],
             "plan": {"name": plan.name()},

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future::pending;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -73,9 +74,11 @@ where
     if let Behaviour::Drip { byte_every } = shared.behaviour() {
         // The server speaks into a pipe; what comes out of it drips.
         let (near, far) = tokio::io::duplex(64);
+        let mut dripping = pin!(drip(stream, far, byte_every));
         tokio::select! {
-            () = http(shared, near, server_name) => {}
-            _ = drip(stream, far, byte_every) => {}
+            // The last bytes are still in the pipe.
+            () = http(shared, near, server_name) => drop(dripping.await),
+            _ = &mut dripping => {}
         }
     } else {
         http(shared, stream, server_name).await;
