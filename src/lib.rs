@@ -10,5 +10,7 @@ pub mod config;
 pub mod failover;
 pub mod matcher;
 pub mod metrics;
+pub mod probe;
 pub mod prober;
 pub mod rule;
+pub mod sandbox;

@@ -1,8 +1,9 @@
 //! From an address to a connection, within one time limit that also bounds
 //! what is done with the connection.
 
-use super::{Probe, Sample, faults};
+use super::faults;
 use crate::config::ProbeSettings;
+use crate::prober::{Probe, Sample};
 use crate::rule::address::Address;
 use crate::rule::finding::{Finding, Phase, Phases, Verdict};
 use futures_util::StreamExt;

@@ -2,7 +2,7 @@
 //! address, no redirect followed, no proxy, nothing reused.
 //!
 //! [`Probes`] builds them. What a probe cannot blame on the origin it reports
-//! as [`Finding::Local`], which is no evidence.
+//! as [`Finding::Local`](crate::rule::finding::Finding::Local), which is no evidence.
 
 mod certificate;
 mod dial;
@@ -12,29 +12,13 @@ mod tcp;
 mod tls;
 
 use crate::config::{ProbeKind, ProbeSettings};
+use crate::prober::Probe;
 use crate::rule::address::Address;
-use crate::rule::finding::{Finding, Phases};
 use dial::Dialer;
-use futures_util::future::BoxFuture;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use tls::Trust;
-
-/// What one probe found and how long its parts took.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sample {
-    /// What it found.
-    pub finding: Finding,
-    /// What its parts took.
-    pub phases: Phases,
-}
-
-/// Looks at one address, once, within its own time limit.
-pub trait Probe: Send + Sync + 'static {
-    /// Probes now.
-    fn probe(&self) -> BoxFuture<'_, Sample>;
-}
 
 /// Which certificates are accepted: `verify_tls`, and the `ca_file` if it matters.
 type TrustKey = (bool, Option<PathBuf>);

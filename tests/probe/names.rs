@@ -2,7 +2,8 @@
 
 use crate::origins::{OK, answering, http, settings};
 use originswitch::config::ProbeKind;
-use originswitch::probe::{Probes, Sample};
+use originswitch::probe::Probes;
+use originswitch::prober::Sample;
 use originswitch::rule::address::Address;
 use originswitch::rule::finding::{Finding, Verdict};
 use std::sync::Arc;

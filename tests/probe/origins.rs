@@ -1,7 +1,8 @@
 //! Origins on loopback that behave and misbehave, and their certificates.
 
 use originswitch::config::{ProbeKind, ProbeSettings, StatusSet};
-use originswitch::probe::{Probes, Sample};
+use originswitch::probe::Probes;
+use originswitch::prober::Sample;
 use originswitch::rule::address::Address;
 use originswitch::rule::finding::Finding;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
