@@ -14,3 +14,4 @@ pub mod probe;
 pub mod prober;
 pub mod rule;
 pub mod sandbox;
+pub mod server;

@@ -1,0 +1,275 @@
+//! Taking alerts: answered first, acted upon after.
+
+use super::access::{challenge, may_administrate, may_post};
+use super::{App, BODY_UNIT, BODY_UNITS, Refusal, duration, shown};
+use crate::alertmanager::{self, Alert, Meaning, Webhook};
+use crate::failover::{Request as Asked, SiteHandle};
+use crate::rule::decision::Decision;
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Query, Request};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+use tracing::{debug, info};
+
+/// A body that has not come by then is given up.
+const BODY_TIME: Duration = Duration::from_secs(10);
+
+/// What is read of a body that is too large, so that its sender hears why.
+const SWALLOWED: usize = 64 * 1024 * 1024;
+
+/// The longest `?wait=`.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// Bodies larger than this are parsed off the threads that probe.
+const PARSE_ASIDE: usize = 256 * 1024;
+
+/// How often alerts of no site are logged.
+const UNMATCHED_AGAIN: Duration = Duration::from_secs(60);
+
+/// The query of a webhook.
+#[derive(Deserialize)]
+pub(super) struct Wait {
+    wait: Option<String>,
+}
+
+/// Alerts of no site, counted and now and then logged.
+#[derive(Default)]
+pub(super) struct Unmatched(Mutex<(u64, Option<Instant>)>);
+
+impl Unmatched {
+    fn add(&self, alerts: usize, example: Option<&Alert>) {
+        if alerts == 0 {
+            return;
+        }
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.0 += alerts as u64;
+        if state.1.is_none_or(|last| last.elapsed() >= UNMATCHED_AGAIN) {
+            let labels = example.map(|alert| &alert.labels);
+            info!(
+                alerts = state.0,
+                ?labels,
+                "{} alerts belong to no site: set the label named by alerts.site_label, or matchers",
+                state.0
+            );
+            *state = (0, Some(Instant::now()));
+        }
+    }
+}
+
+/// Counts every answer of the webhook by its status.
+pub(super) async fn count(app: App, request: Request, next: Next) -> Response {
+    let hook = matches!(request.uri().path(), "/webhook" | "/webhook/");
+    let response = next.run(request).await;
+    if hook {
+        app.metrics.webhook(response.status().as_u16());
+    }
+    response
+}
+
+/// `POST /webhook`.
+pub(super) async fn take(
+    app: App,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    query: Result<Query<Wait>, axum::extract::rejection::QueryRejection>,
+    request: Request,
+) -> Response {
+    match taken(&app, peer, query.ok(), request).await {
+        Ok(response) => response,
+        Err(refusal) => {
+            debug!(%peer, status = refusal.0.as_u16(), "webhook refused: {}", refusal.1);
+            challenge(refusal)
+        }
+    }
+}
+
+async fn taken(
+    app: &App,
+    peer: SocketAddr,
+    query: Option<Query<Wait>>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let settings = app.settings.borrow().clone();
+    let (parts, body) = request.into_parts();
+    may_post(
+        settings.webhook_token.as_ref(),
+        settings.admin_token.as_ref(),
+        &parts.headers,
+    )?;
+    let wait = match query.and_then(|Query(query)| query.wait) {
+        None => None,
+        Some(text) => {
+            may_administrate(settings.admin_token.as_ref(), peer, &parts.headers).map_err(|no| {
+                Refusal(StatusCode::FORBIDDEN, format!("wait is for callers of the API: {}", no.1))
+            })?;
+            Some(duration(&text, LONGEST_WAIT)?)
+        }
+    };
+    if app.draining.is_cancelled() {
+        let text = "originswitch is shutting down: send it again";
+        return Err(Refusal(StatusCode::SERVICE_UNAVAILABLE, text.into()));
+    }
+    let body = whole_body(app, &parts.headers, body, settings.max_body).await?;
+    let webhook = parsed(body).await?;
+    let reached = hand_out(app, webhook);
+    answer(reached, wait).await
+}
+
+/// Reads the body, within its limits of size, time and memory.
+async fn whole_body(
+    app: &App,
+    headers: &HeaderMap,
+    body: Body,
+    max: usize,
+) -> Result<Bytes, Refusal> {
+    let declared = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    let units = declared.unwrap_or(max).min(max).div_ceil(BODY_UNIT).clamp(1, BODY_UNITS);
+    let Ok(_room) = app.bodies.try_acquire_many(u32::try_from(units).unwrap_or(u32::MAX)) else {
+        let text = "too many webhooks at once: send it again";
+        return Err(Refusal(StatusCode::SERVICE_UNAVAILABLE, text.into()));
+    };
+    match tokio::time::timeout(BODY_TIME, collect(body, max)).await {
+        Ok(Ok(Some(body))) => Ok(body),
+        Ok(Ok(None)) => Err(Refusal(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!(
+                "the body is larger than {max} bytes: group alerts by site (group_by), or raise server.max_body"
+            ),
+        )),
+        Ok(Err(error)) => Err(Refusal(
+            StatusCode::BAD_REQUEST,
+            format!("the body broke off: {error}"),
+        )),
+        Err(_) => Err(Refusal(
+            StatusCode::REQUEST_TIMEOUT,
+            format!("the body did not come within {BODY_TIME:?}"),
+        )),
+    }
+}
+
+/// The body, or `None` if it is larger than `max`. The rest of a large one is
+/// swallowed: a sender that still writes would not read the answer.
+async fn collect(mut body: Body, max: usize) -> Result<Option<Bytes>, axum::Error> {
+    let mut kept = BytesMut::new();
+    let mut seen = 0usize;
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else {
+            continue;
+        };
+        seen += data.len();
+        if seen <= max {
+            kept.extend_from_slice(&data);
+        } else if seen > SWALLOWED.max(max) {
+            break;
+        } else {
+            kept = BytesMut::new();
+        }
+    }
+    Ok((seen <= max).then(|| kept.freeze()))
+}
+
+async fn parsed(body: Bytes) -> Result<Webhook, Refusal> {
+    let outcome = if body.len() > PARSE_ASIDE {
+        tokio::task::spawn_blocking(move || alertmanager::parse(&body)).await
+    } else {
+        Ok(alertmanager::parse(&body))
+    };
+    match outcome {
+        Ok(Ok(webhook)) => Ok(webhook),
+        Ok(Err(fault)) => Err(Refusal(StatusCode::BAD_REQUEST, fault.to_string())),
+        Err(_) => Err(Refusal(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the body could not be parsed: see the log".into(),
+        )),
+    }
+}
+
+/// What a webhook reached.
+struct Reached {
+    sites: Vec<(Arc<SiteHandle>, usize)>,
+    unmatched: usize,
+}
+
+/// Gives every alert to its sites.
+fn hand_out(app: &App, webhook: Webhook) -> Reached {
+    let sites = app.sites();
+    let received = (app.clock.moment(), app.clock.now());
+    let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
+    let mut unmatched = webhook.bad;
+    let mut example = None;
+    for alert in &webhook.alerts {
+        app.metrics.alert(alert.status, received.1);
+        let reached = sites.directory.sites_of(alert);
+        if reached.is_empty() {
+            unmatched += 1;
+            example = Some(alert);
+            app.metrics.unmatched();
+        }
+        let status = match alert.meaning {
+            Meaning::Firing | Meaning::Resolved => Some(alert.status),
+            Meaning::LookOnly => None,
+        };
+        for index in reached {
+            *counts.entry(index).or_default() += 1;
+            sites.sites[index].alert(alert.identity, status, alert.starts_at, received);
+        }
+    }
+    if webhook.bad > 0 || webhook.truncated > 0 {
+        info!(
+            bad = webhook.bad,
+            truncated = webhook.truncated,
+            "a webhook was incomplete: {} alerts are not readable, {} were left out by the sender (max_alerts)",
+            webhook.bad,
+            webhook.truncated
+        );
+    }
+    app.unmatched.add(unmatched, example);
+    let sites = counts
+        .into_iter()
+        .map(|(index, alerts)| (sites.sites[index].clone(), alerts))
+        .collect();
+    Reached { sites, unmatched }
+}
+
+/// The answer, at once or when the sites have been decided.
+async fn answer(reached: Reached, wait: Option<Duration>) -> Result<Response, Refusal> {
+    let accepted: Vec<_> = reached
+        .sites
+        .iter()
+        .map(|(handle, alerts)| serde_json::json!({"site": &*handle.site.name, "alerts": alerts}))
+        .collect();
+    let mut body = serde_json::json!({"accepted": accepted, "unmatched": reached.unmatched});
+    if let Some(wait) = wait {
+        let until = Instant::now() + wait;
+        let asked: Vec<_> = reached
+            .sites
+            .iter()
+            .map(|(handle, _)| (handle.site.name.clone(), handle.ask(Asked::Decision)))
+            .collect();
+        let mut decisions = Vec::new();
+        let mut pending = Vec::new();
+        for (name, answer) in asked {
+            match tokio::time::timeout_at(until, answer).await {
+                Ok(Ok(decision)) => decisions.push(decision),
+                Ok(Err(_)) | Err(_) => pending.push(name),
+            }
+        }
+        let decisions: Vec<_> = decisions
+            .iter()
+            .map(|decision: &Arc<Decision>| shown::Decision::of(decision))
+            .collect();
+        body["decisions"] = serde_json::to_value(decisions).unwrap_or_default();
+        body["pending"] = pending.iter().map(|name| name.to_string()).collect();
+    }
+    Ok(axum::Json(body).into_response())
+}
