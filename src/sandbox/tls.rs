@@ -71,7 +71,10 @@ impl fmt::Debug for Authority {
 
 impl Authority {
     /// A new authority with a key of its own.
-    #[allow(clippy::new_without_default)]
+    #[expect(
+        clippy::new_without_default,
+        reason = "a default would hide that each is another"
+    )]
     pub fn new() -> Self {
         let key = new_key();
         let mut params = CertificateParams::default();

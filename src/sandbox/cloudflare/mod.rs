@@ -99,7 +99,7 @@ impl Cloudflare {
         self.0.addr
     }
 
-    /// Closes the port and every connection; what is known stays.
+    /// Closes the port, and every connection right after; what is known stays.
     pub async fn stop(&self) {
         if let Some(mut server) = self.0.server.lock().await.take() {
             server.0.abort();

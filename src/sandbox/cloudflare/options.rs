@@ -119,7 +119,7 @@ impl Default for Options {
             latency: Duration::ZERO,
             propagation: Duration::ZERO,
             propagation_spread: Duration::ZERO,
-            log_limit: 100_000,
+            log_limit: 10_000,
         }
     }
 }

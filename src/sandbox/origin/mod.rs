@@ -90,14 +90,11 @@ enum Port {
     /// The accept loop.
     Served(JoinHandle<Infallible>),
     /// A listener that nobody accepts from, and what fills its backlog.
-    Full(
-        #[allow(dead_code)] TcpListener,
-        #[allow(dead_code)] Vec<TcpStream>,
-    ),
+    Full(#[expect(dead_code, reason = "held, never used")] (TcpListener, Vec<TcpStream>)),
 }
 
 impl Port {
-    /// Closed once this returns, with all its connections.
+    /// Closed once this returns; its connections close right after.
     async fn close(&mut self) {
         if let Self::Served(server) = self {
             server.abort();
@@ -169,7 +166,7 @@ impl Origin {
         *lock(&self.0.shared.behaviour) = behaviour.clone();
         match (&behaviour, &*port) {
             (Behaviour::Refusing, _) => port.close().await,
-            (Behaviour::Swallowing, Port::Full(..)) => {}
+            (Behaviour::Swallowing, Port::Full(_)) => {}
             (Behaviour::Swallowing, _) => {
                 port.close().await;
                 *port = fill(self.0.addr).await?;
@@ -216,5 +213,5 @@ async fn fill(addr: SocketAddr) -> io::Result<Port> {
     while let Ok(stream) = tokio::time::timeout(patience, TcpStream::connect(addr)).await {
         inside.push(stream?);
     }
-    Ok(Port::Full(listener, inside))
+    Ok(Port::Full((listener, inside)))
 }
