@@ -193,3 +193,18 @@ fn there_must_be_sites() {
         ]
     );
 }
+
+#[test]
+fn an_origin_at_fault_leaves_no_other_under_its_name() {
+    let said = faults(
+        &site_with("main = \"0.0.0.0\"\nbackup = [\"2001:db8::1\", \"198.51.100.20\", 7]"),
+        &[],
+    );
+    assert_eq!(
+        said,
+        [
+            r#"DIR/o.toml: site[1] "www": main: 0.0.0.0 is an unspecified address: write the address of one server"#,
+            r#"DIR/o.toml: site[1] "www": backup[3]: must be an address, a hostname, or a table such as { ipv4 = "192.0.2.10" }, not 7"#,
+        ]
+    );
+}
