@@ -3,7 +3,7 @@
 use super::{Config, Origin, ProbeKind, ProbeSettings, Site, TokenSource, Zone, durations};
 use crate::rule::address::Place;
 use crate::rule::{Failback, Policy, Stance};
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 /// What stands where a secret stood.
 const MASKED: &str = "\"…\"";
@@ -21,7 +21,7 @@ impl Config {
         text
     }
 
-    fn write_sections(&self, out: &mut String) -> std::fmt::Result {
+    fn write_sections(&self, out: &mut String) -> fmt::Result {
         let mask = |set: bool| if set { MASKED } else { "\"\"" };
         writeln!(out, "[server]")?;
         writeln!(out, "listen = \"{}\"", self.server.listen)?;
@@ -49,7 +49,7 @@ impl Config {
     }
 }
 
-fn write_site(out: &mut String, site: &Site) -> std::fmt::Result {
+fn write_site(out: &mut String, site: &Site) -> fmt::Result {
     writeln!(out, "\n[[site]]\nname = {:?}", site.name)?;
     writeln!(out, "hostname = {:?}", site.hostnames)?;
     match &site.zone {
@@ -129,6 +129,13 @@ fn show_policy(policy: &Policy) -> String {
         durations::show(policy.switch_window),
         policy.dry_run,
     )
+}
+
+/// As in the effective configuration: header values may be passwords.
+impl fmt::Debug for ProbeSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&show_probe(self))
+    }
 }
 
 impl ProbeSettings {

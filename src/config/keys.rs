@@ -132,6 +132,12 @@ pub(super) fn find(section: &str, name: &str) -> Option<&'static Key> {
         .find(|key| key.section == section && key.name == name)
 }
 
+/// The key written `section.key`.
+pub(super) fn find_full(full: &str) -> Option<&'static Key> {
+    let (section, name) = full.split_once('.')?;
+    find(section, name)
+}
+
 /// The names of a section's keys.
 pub(super) fn names(section: &str) -> impl Iterator<Item = &'static str> {
     KEYS.iter()

@@ -200,7 +200,7 @@ impl ProbeKind {
 }
 
 /// How an origin is probed, defaults filled in: `port` and `host` are never empty.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ProbeSettings {
     /// The kind of probe.
     pub kind: ProbeKind,

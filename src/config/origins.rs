@@ -39,6 +39,13 @@ fn name(text: &str) -> Result<String, String> {
             "{text:?} holds a port: write {{ ipv4 = \"{host}\", port = {port} }}"
         ));
     }
+    if let Some((ip, _)) = text.split_once('/')
+        && ip.parse::<IpAddr>().is_ok()
+    {
+        return Err(format!(
+            "{text:?} is a range: write the address of one server, such as \"{ip}\""
+        ));
+    }
     if text.contains(':') && !text.contains('/') {
         return Err(format!("{text:?} is neither an address nor a hostname"));
     }

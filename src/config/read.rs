@@ -207,11 +207,19 @@ fn variable(name: &str, value: &str) -> Variable {
     let sentence = if section == "site" {
         "sites cannot be set from the environment: write them in the file".to_owned()
     } else {
-        let known: Vec<String> = keys::KEYS.iter().map(variable_name).collect();
-        match nearest(name, known.iter().map(String::as_str)) {
-            Some(near) => format!("unknown key `{section}.{key}`, did you mean {near}?"),
+        let meant = format!("{section}.{key}");
+        let known: Vec<String> = keys::KEYS
+            .iter()
+            .map(|key| format!("{}.{}", key.section, key.name))
+            .collect();
+        let near = nearest(&meant, known.iter().map(String::as_str)).and_then(keys::find_full);
+        match near {
+            Some(near) => format!(
+                "unknown key `{meant}`, did you mean {}?",
+                variable_name(near)
+            ),
             None => format!(
-                "unknown key `{section}.{key}`: write {PREFIX}SECTION__KEY with a key of the configuration file, or unset it"
+                "unknown key `{meant}`: write {PREFIX}SECTION__KEY with a key of the configuration file, or unset it"
             ),
         }
     };

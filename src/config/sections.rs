@@ -154,11 +154,26 @@ fn token_file(scope: &Scope, name: &str) -> Option<(PathBuf, Secret)> {
     let path = scope.path(name)?;
     match read_token_file(&path) {
         Ok(token) => Some((path, token)),
+        Err(_) if looks_like_token(&scope.text(name)) && !path.exists() => {
+            // Not repeated, and so not named either.
+            scope.fault(
+                name,
+                "names no file and looks like a token itself: write the token into a file and name that"
+                    .into(),
+            );
+            None
+        }
         Err(sentence) => {
             scope.fault(name, sentence);
             None
         }
     }
+}
+
+/// Whether a file's name may be a token in the wrong place: long, and without dot or slash.
+fn looks_like_token(name: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+    name.len() >= 32 && name.bytes().all(fits)
 }
 
 /// Reads a token from a file, without the white space around it.

@@ -126,7 +126,10 @@ impl<'a> SiteReader<'a> {
         let probe = self.layered(probe, "probe");
         let mut settings = Arc::new(probes::settings(&probe, host));
         let origins = self.origins(&probe, &settings, host);
-        self.check_origins(&hostnames, &origins);
+        if let Some(origins) = &origins {
+            self.check_origins(&hostnames, origins);
+        }
+        let origins = origins?;
         if let (0, Some(main)) = (settings.port, origins.first()) {
             // TCP without a port of the site's own: an unknown address is asked as MAIN is.
             settings = main.probe.clone();
@@ -196,8 +199,14 @@ impl<'a> SiteReader<'a> {
         }
     }
 
-    /// MAIN, then the BACKUPs; those at fault are left out.
-    fn origins(&self, probe: &Scope<'a>, shared: &Arc<ProbeSettings>, host: &str) -> Vec<Origin> {
+    /// MAIN, then the BACKUPs; `None` if one of them is missing or at fault, for
+    /// the others cannot be compared by their roles then.
+    fn origins(
+        &self,
+        probe: &Scope<'a>,
+        shared: &Arc<ProbeSettings>,
+        host: &str,
+    ) -> Option<Vec<Origin>> {
         let main = self.must("main", "main = \"192.0.2.10\"", Ok);
         let backups = self
             .must(
@@ -226,9 +235,14 @@ impl<'a> SiteReader<'a> {
                 };
                 (key, value)
             }));
-        named
-            .filter_map(|(key, value)| self.origin(&key, value, probe, shared, host))
-            .collect()
+        // All are read before one that is at fault ends it, so that each is told.
+        let read: Vec<_> = named
+            .map(|(key, value)| self.origin(&key, value, probe, shared, host))
+            .collect();
+        let complete = main.is_some() && !backups.is_empty();
+        read.into_iter()
+            .collect::<Option<Vec<_>>>()
+            .filter(|_| complete)
     }
 
     fn origin(
