@@ -4,3 +4,4 @@
 //! `ARCHITECTURE.md` is the map. Imports point one way: [`rule`] knows nobody.
 
 pub mod rule;
+pub mod store;
