@@ -15,3 +15,4 @@ pub mod prober;
 pub mod rule;
 pub mod sandbox;
 pub mod server;
+pub mod store;

@@ -1,0 +1,86 @@
+//! What is remembered: the types that the store hands out and takes.
+
+use crate::rule::decision::{Decision, Pointer, Reason, SwitchResult};
+use jiff::Timestamp;
+use std::time::Duration;
+
+/// What is remembered of a site.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SiteMemory {
+    /// Probe settings with which one of its origins was seen up.
+    pub proofs: Vec<String>,
+    /// How long MAIN was seen undoubted.
+    pub undoubted: Option<Undoubted>,
+    /// Switches that were, or may have been, sent inside the window, oldest
+    /// first; also those known not to have happened, and no dry runs.
+    pub switches: Vec<PastSwitch>,
+    /// When the newest confirmed switch was sent, however long ago.
+    pub last_switch: Option<Timestamp>,
+    /// The newest decision in the history.
+    pub last_decision: Option<Decision>,
+    /// The record as it was last written or adopted.
+    pub known_record: Option<KnownRecord>,
+    /// The newest switch of which nobody knows yet whether it happened,
+    /// however long ago.
+    pub open_switch: Option<PastSwitch>,
+}
+
+/// How long MAIN was seen undoubted, and until when that was watched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Undoubted {
+    /// The probe settings it was watched with.
+    pub fingerprint: String,
+    /// For how long.
+    pub observed: Duration,
+    /// When this was so.
+    pub as_of: Timestamp,
+}
+
+/// A record as it was last written or adopted: what differs from it, and is
+/// newer, is somebody else's edit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownRecord {
+    /// Its content.
+    pub content: String,
+    /// When Cloudflare says it was last changed.
+    pub modified_on: Timestamp,
+}
+
+/// A switch that was, or may have been, sent to Cloudflare.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PastSwitch {
+    /// Its row in the history.
+    pub id: i64,
+    /// When it was sent.
+    pub at: Timestamp,
+    /// Why.
+    pub reason: Reason,
+    /// What was shown to people as its result.
+    pub result: SwitchResult,
+    /// Whether it happened; `None` while that is not known.
+    pub applied: Option<bool>,
+    /// Where the record pointed before.
+    pub from: Option<Pointer>,
+    /// Where it was to point.
+    pub to: Option<Pointer>,
+}
+
+/// A decision of the history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredDecision {
+    /// The decision, with its id.
+    pub decision: Decision,
+    /// Of a switch: whether it happened, where that is known.
+    pub applied: Option<bool>,
+}
+
+/// Which part of the history is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Query {
+    /// Of this site only.
+    pub site: Option<String>,
+    /// At most this many.
+    pub limit: usize,
+    /// Only rows older than this one: the last id of the page before.
+    pub before: Option<i64>,
+}
