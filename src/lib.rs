@@ -4,15 +4,20 @@
 //! `ARCHITECTURE.md` is the map. Imports point one way: [`rule`] knows nobody.
 
 pub mod alertmanager;
+pub mod app;
+pub mod cli;
 pub mod clock;
 pub mod cloudflare;
 pub mod config;
+pub mod demo;
 pub mod failover;
 pub mod matcher;
 pub mod metrics;
+pub mod once;
 pub mod probe;
 pub mod prober;
 pub mod rule;
 pub mod sandbox;
 pub mod server;
 pub mod store;
+pub mod telemetry;

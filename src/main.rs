@@ -1,2 +1,7 @@
 //! The `originswitch` binary.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    originswitch::cli::run()
+}

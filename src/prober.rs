@@ -128,7 +128,7 @@ impl Prober {
         let pace = *self.pace.borrow_and_update();
         let mut state = Loop {
             health: Health::default(),
-            trial: (0, Trial::default()),
+            trial: (pace.confirming.unwrap_or(0), Trial::default()),
             gaps: 0,
             pace,
             last_launch: None,

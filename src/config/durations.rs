@@ -17,7 +17,7 @@ const LONGEST: Duration = Duration::from_secs(36_500 * 86_400);
 const EXAMPLES: &str = r#"such as "500ms", "10s", "5m", "1h30m" or "400d""#;
 
 /// Reads a duration: whole numbers with a unit, larger units first, each once.
-pub(super) fn parse(text: &str) -> Result<Duration, String> {
+pub fn parse(text: &str) -> Result<Duration, String> {
     if text.bytes().all(|b| b.is_ascii_digit()) && !text.is_empty() {
         return Err(without_unit(text));
     }

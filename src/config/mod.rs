@@ -20,6 +20,7 @@ mod sites;
 mod unknown;
 mod values;
 
+pub use durations::parse as parse_duration;
 pub use faults::{Fault, Faults};
 pub use keys::{KEYS, Key, Kind};
 pub use sections::{parse_listen, read_token_file};

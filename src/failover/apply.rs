@@ -223,7 +223,7 @@ impl SiteLoop {
         self.metrics.last_switch(self.tools.clock.now());
     }
 
-    async fn close_row(&self, decision: &Decision, applied: Option<bool>) {
+    async fn close_row(&mut self, decision: &Decision, applied: Option<bool>) {
         if let Some(id) = decision.id
             && let Err(fault) = self
                 .tools

@@ -96,7 +96,11 @@ impl SiteLoop {
     }
 
     fn evidence(&self, now: Moment, settle_by: Moment) -> Evidence {
-        let firing = self.handle.inbox().alerts.firing(now, self.tools.alert_ttl);
+        let firing = self
+            .handle
+            .inbox()
+            .alerts
+            .firing(now, self.tools.alert_ttl.get());
         Evidence::Trial {
             number: self.trial,
             // An alert and our probes together are fast, our probes alone are patient.

@@ -142,6 +142,17 @@ impl SiteHandle {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Takes over what an earlier loop of the site knew of its alerts.
+    pub fn inherit(&self, before: &SiteHandle) {
+        let (alerts, last_alert) = {
+            let inbox = before.inbox();
+            (inbox.alerts.clone(), inbox.last_alert)
+        };
+        let mut inbox = self.inbox();
+        inbox.alerts = alerts;
+        inbox.last_alert = last_alert;
+    }
+
     /// Says that the site is new or changed since the configuration was read again.
     pub fn mark_reloaded(&self) {
         self.inbox().reloaded = true;

@@ -25,7 +25,7 @@ mod site;
 
 pub use handle::{LastAlert, Request, SiteHandle, Status};
 pub use legs::{Lookout, MakeProbe};
-pub use site::{SiteLoop, Tools};
+pub use site::{SiteLoop, Tools, Ttl};
 
 use crate::config::Zone;
 use crate::rule::address::RecordType;
@@ -173,11 +173,12 @@ pub struct SiteMemory {
 
 /// The state file, as a site's loop uses it.
 pub trait Store: Send + Sync + 'static {
-    /// What is remembered of a site, with the switches since `since`.
+    /// What is remembered of a site, with the switches of `window` before `now`.
     fn load<'a>(
         &'a self,
         site: &'a str,
-        since: Timestamp,
+        now: Timestamp,
+        window: Duration,
     ) -> BoxFuture<'a, Result<SiteMemory, StoreFault>>;
 
     /// Stores the intent of a switch, durably, before it is sent.

@@ -22,6 +22,7 @@ use crate::rule::walk::SwitchKind;
 use futures_util::future::BoxFuture;
 use jiff::SignedDuration;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -37,6 +38,33 @@ const STALE_BELIEVED: u32 = 10;
 /// The index of the origin that plays MAIN's part.
 pub(super) const MAIN: usize = 0;
 
+/// How long a firing alert that is not repeated still counts as firing; shared,
+/// so that it can be changed without disturbing a loop.
+#[derive(Debug, Clone)]
+pub struct Ttl(Arc<AtomicU64>);
+
+impl Ttl {
+    /// A shared time to live.
+    #[must_use]
+    pub fn new(ttl: Duration) -> Ttl {
+        let shared = Ttl(Arc::default());
+        shared.set(ttl);
+        shared
+    }
+
+    /// Changes it for all who share it.
+    pub fn set(&self, ttl: Duration) {
+        let millis = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
+        self.0.store(millis, Ordering::Relaxed);
+    }
+
+    /// What it is now.
+    #[must_use]
+    pub fn get(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::Relaxed))
+    }
+}
+
 /// What a site's loop works with.
 #[derive(Clone)]
 pub struct Tools {
@@ -51,7 +79,7 @@ pub struct Tools {
     /// The metrics of all sites.
     pub metrics: Arc<Metrics>,
     /// How long a firing alert that is not repeated still counts as firing.
-    pub alert_ttl: Duration,
+    pub alert_ttl: Ttl,
     /// Whether time between two runs counts as observed: the cron form.
     pub between_runs: bool,
     /// Told to wind up.
@@ -225,11 +253,8 @@ impl SiteLoop {
     }
 
     async fn restore(&mut self) {
-        let window =
-            SignedDuration::try_from(self.site.policy.switch_window).unwrap_or(SignedDuration::MAX);
-        let since = self.tools.clock.now().saturating_sub(window);
-        let since = since.unwrap_or(jiff::Timestamp::MIN);
-        let memory = match self.tools.store.load(&self.site.name, since).await {
+        let (now, window) = (self.tools.clock.now(), self.site.policy.switch_window);
+        let memory = match self.tools.store.load(&self.site.name, now, window).await {
             Ok(memory) => memory,
             Err(fault) => {
                 warn!(site = %self.site.name, "{}: the past is not known: {fault}", self.site.name);
@@ -547,7 +572,7 @@ impl SiteLoop {
             .handle
             .inbox()
             .alerts
-            .firing_until(now, self.tools.alert_ttl);
+            .firing_until(now, self.tools.alert_ttl.get());
         Circumstances {
             now: clock.now(),
             proven: match record {
@@ -584,7 +609,10 @@ impl SiteLoop {
         let now = self.tools.clock.moment();
         self.next_pass = now + self.site.probe.interval;
         self.absorb().await;
-        self.handle.inbox().alerts.prune(now, self.tools.alert_ttl);
+        self.handle
+            .inbox()
+            .alerts
+            .prune(now, self.tools.alert_ttl.get());
         let pass = self.pass(Trigger::Timer);
         let snapshot = self.snapshot(&pass, Evidence::Routine);
         let plan = match decide(&self.site.policy, &snapshot) {
@@ -686,7 +714,7 @@ impl SiteLoop {
         };
         let now = self.tools.clock.moment();
         let inbox = self.handle.inbox();
-        let firing = inbox.alerts.firing(now, self.tools.alert_ttl);
+        let firing = inbox.alerts.firing(now, self.tools.alert_ttl.get());
         let alert = inbox.last_alert;
         drop(inbox);
         let up = current.is_some_and(|view| view.state() == State::Up);

@@ -85,8 +85,11 @@ pub(super) fn challenge(refusal: Refusal) -> Response {
     let ask = refusal.0 == StatusCode::UNAUTHORIZED;
     let mut response = refusal.into_response();
     if ask {
-        let ways = HeaderValue::from_static("Bearer realm=\"originswitch\", Basic realm=\"originswitch\"");
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, ways);
+        let ways =
+            HeaderValue::from_static("Bearer realm=\"originswitch\", Basic realm=\"originswitch\"");
+        response
+            .headers_mut()
+            .insert(header::WWW_AUTHENTICATE, ways);
     }
     response
 }
@@ -136,7 +139,9 @@ fn from_a_page(headers: &HeaderMap) -> bool {
     let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
     let foreign_site = site.is_some_and(|site| site != b"same-origin" && site != b"none");
     let foreign_origin = headers.get(header::ORIGIN).is_some_and(|origin| {
-        let host = headers.get(header::HOST).map_or("", |h| h.to_str().unwrap_or(""));
+        let host = headers
+            .get(header::HOST)
+            .map_or("", |h| h.to_str().unwrap_or(""));
         origin.to_str().ok().and_then(|o| o.strip_prefix("http://")) != Some(host)
     });
     foreign_site || foreign_origin
@@ -208,7 +213,10 @@ mod tests {
         assert!(!may(local, &[("x-forwarded-for", "192.0.2.1")]));
         assert!(!may(local, &[("forwarded", "for=192.0.2.1")]));
         assert!(!may(local, &[("host", "evil.example:10053")]));
-        assert!(!may(local, &[("origin", "http://evil.example"), ("host", "127.0.0.1")]));
+        assert!(!may(
+            local,
+            &[("origin", "http://evil.example"), ("host", "127.0.0.1")]
+        ));
         assert!(!may(local, &[("sec-fetch-site", "cross-site")]));
     }
 }

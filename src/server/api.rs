@@ -37,7 +37,12 @@ pub(super) async fn sites(
     let shown: Vec<shown::Site> = sites
         .sites
         .iter()
-        .filter(|handle| query.after.as_deref().is_none_or(|after| &*handle.site.name > after))
+        .filter(|handle| {
+            query
+                .after
+                .as_deref()
+                .is_none_or(|after| &*handle.site.name > after)
+        })
         .take(limit)
         .map(|handle| shown::Site::of(handle))
         .collect();
@@ -162,7 +167,9 @@ async fn ask(app: &App, name: &str, request: Request) -> Result<Json<shown::Deci
         )),
         Err(_) => Err(Refusal(
             StatusCode::GATEWAY_TIMEOUT,
-            format!("there is no decision within {DECISION_WAIT:?}: /api/v1/decisions will show it"),
+            format!(
+                "there is no decision within {DECISION_WAIT:?}: /api/v1/decisions will show it"
+            ),
         )),
     }
 }

@@ -211,12 +211,18 @@ pub fn router(shared: Arc<Shared>) -> Router {
 }
 
 async fn nowhere(uri: axum::http::Uri) -> Refusal {
-    let text = format!("there is nothing at {}: the page at / names what there is", uri.path());
+    let text = format!(
+        "there is nothing at {}: the page at / names what there is",
+        uri.path()
+    );
     Refusal(StatusCode::NOT_FOUND, text)
 }
 
 async fn wrong_method(method: axum::http::Method, uri: axum::http::Uri) -> Refusal {
-    let text = format!("{} does not take {method}: the Allow header names what it takes", uri.path());
+    let text = format!(
+        "{} does not take {method}: the Allow header names what it takes",
+        uri.path()
+    );
     Refusal(StatusCode::METHOD_NOT_ALLOWED, text)
 }
 
@@ -285,7 +291,9 @@ pub(crate) fn duration(text: &str, most: Duration) -> Result<Duration, Refusal> 
     let bad = |text: String| Refusal(StatusCode::BAD_REQUEST, text);
     match crate::config::parse_duration(text) {
         Ok(time) if time <= most => Ok(time),
-        Ok(_) => Err(bad(format!("wait is at most {most:?}: write wait={most:?}"))),
+        Ok(_) => Err(bad(format!(
+            "wait is at most {most:?}: write wait={most:?}"
+        ))),
         Err(why) => Err(bad(format!("wait={text}: {why}"))),
     }
 }

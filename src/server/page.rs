@@ -91,11 +91,18 @@ fn write_page(
     html.push_str("</table>");
     if let (true, Some(last)) = (sites.len() > SITES, sites.get(SITES - 1)) {
         let name = Safe(&last.site.name).to_string();
-        write!(html, "<p><a href='/?after={name}'>more of {all} sites</a></p>")?;
+        write!(
+            html,
+            "<p><a href='/?after={name}'>more of {all} sites</a></p>"
+        )?;
     }
     html.push_str("<h2>Last decisions</h2>");
     match decisions {
-        Err(fault) => write!(html, "<p class=down>The history cannot be read: {}</p>", Safe(fault)),
+        Err(fault) => write!(
+            html,
+            "<p class=down>The history cannot be read: {}</p>",
+            Safe(fault)
+        ),
         Ok(decisions) if decisions.is_empty() => {
             html.push_str("<p class=dim>None yet.</p>");
             Ok(())
@@ -112,7 +119,12 @@ fn write_site(html: &mut String, handle: &SiteHandle, status: &Status) -> fmt::R
         Safe(&handle.site.hostnames.join(", "))
     )?;
     match &status.record {
-        Some(at) => write!(html, "<b>{}</b><br><small>{}</small>", at.role, Safe(&at.address))?,
+        Some(at) => write!(
+            html,
+            "<b>{}</b><br><small>{}</small>",
+            at.role,
+            Safe(&at.address)
+        )?,
         None => html.push_str("<span class=unknown>not known</span>"),
     }
     html.push_str("<td>");
@@ -124,7 +136,12 @@ fn write_site(html: &mut String, handle: &SiteHandle, status: &Status) -> fmt::R
         None => html.push_str("<td class=dim>nothing"),
     }
     match status.alert {
-        Some(alert) => write!(html, "<td>{}<br><small>{}</small>", alert.status.as_str(), time(alert.received))?,
+        Some(alert) => write!(
+            html,
+            "<td>{}<br><small>{}</small>",
+            alert.status.as_str(),
+            time(alert.received)
+        )?,
         None => html.push_str("<td class=dim>none"),
     }
     html.push_str("</tr>");

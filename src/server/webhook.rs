@@ -107,9 +107,14 @@ async fn taken(
     let wait = match query.and_then(|Query(query)| query.wait) {
         None => None,
         Some(text) => {
-            may_administrate(settings.admin_token.as_ref(), peer, &parts.headers).map_err(|no| {
-                Refusal(StatusCode::FORBIDDEN, format!("wait is for callers of the API: {}", no.1))
-            })?;
+            may_administrate(settings.admin_token.as_ref(), peer, &parts.headers).map_err(
+                |no| {
+                    Refusal(
+                        StatusCode::FORBIDDEN,
+                        format!("wait is for callers of the API: {}", no.1),
+                    )
+                },
+            )?;
             Some(duration(&text, LONGEST_WAIT)?)
         }
     };
@@ -133,8 +138,15 @@ async fn whole_body(
     let declared = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    let units = declared.unwrap_or(max).min(max).div_ceil(BODY_UNIT).clamp(1, BODY_UNITS);
-    let Ok(_room) = app.bodies.try_acquire_many(u32::try_from(units).unwrap_or(u32::MAX)) else {
+    let units = declared
+        .unwrap_or(max)
+        .min(max)
+        .div_ceil(BODY_UNIT)
+        .clamp(1, BODY_UNITS);
+    let Ok(_room) = app
+        .bodies
+        .try_acquire_many(u32::try_from(units).unwrap_or(u32::MAX))
+    else {
         let text = "too many webhooks at once: send it again";
         return Err(Refusal(StatusCode::SERVICE_UNAVAILABLE, text.into()));
     };

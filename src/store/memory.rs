@@ -1,8 +1,8 @@
 //! What is remembered: the types that the store hands out and takes.
 
+pub use crate::failover::{KnownRecord, Undoubted};
 use crate::rule::decision::{Decision, Pointer, Reason, SwitchResult};
 use jiff::Timestamp;
-use std::time::Duration;
 
 /// What is remembered of a site.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -23,27 +23,6 @@ pub struct SiteMemory {
     /// The newest switch of which nobody knows yet whether it happened,
     /// however long ago.
     pub open_switch: Option<PastSwitch>,
-}
-
-/// How long MAIN was seen undoubted, and until when that was watched.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Undoubted {
-    /// The probe settings it was watched with.
-    pub fingerprint: String,
-    /// For how long.
-    pub observed: Duration,
-    /// When this was so.
-    pub as_of: Timestamp,
-}
-
-/// A record as it was last written or adopted: what differs from it, and is
-/// newer, is somebody else's edit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KnownRecord {
-    /// Its content.
-    pub content: String,
-    /// When Cloudflare says it was last changed.
-    pub modified_on: Timestamp,
 }
 
 /// A switch that was, or may have been, sent to Cloudflare.

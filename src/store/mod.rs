@@ -16,12 +16,14 @@
 //! | `worker` | the thread: batches, retries, retention |
 //! | `backlog` | what the disk refused |
 //! | `watch` | answers in time |
+//! | `port` | the trait that a site's loop uses |
 
 mod backlog;
 mod error;
 mod memory;
 mod open;
 mod orders;
+mod port;
 mod reads;
 mod rows;
 mod schema;
@@ -35,6 +37,7 @@ pub use error::{OpenError, StoreError};
 use jiff::Timestamp;
 pub use memory::{KnownRecord, PastSwitch, Query, SiteMemory, StoredDecision, Undoubted};
 use orders::{Answer, Order};
+pub use port::ReadOnly;
 use rows::Row;
 use rusqlite::Connection;
 use schema::SCHEMA_VERSION;

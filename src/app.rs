@@ -1,0 +1,455 @@
+//! Wires everything, reloads, and winds up with a deadline.
+
+use crate::clock::Clock;
+use crate::cloudflare::Cloudflare;
+use crate::config::{self, Config, Site, Zone};
+use crate::failover::{
+    Change, Dns, Lookout, Record, SiteHandle, SiteLoop, Tools, Ttl, Unavailable, Urgency, Written,
+};
+use crate::metrics::Metrics;
+use crate::probe::Probes;
+use crate::rule::decision::Decision;
+use crate::server::{self, History, Listening, Past, Reload, Shared, Sites};
+use crate::store::{Query, SqliteStore};
+use anyhow::Context;
+use futures_util::future::BoxFuture;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+/// What is under way may take this long to end once the process is told to.
+pub const DRAIN: Duration = Duration::from_secs(10);
+
+/// Where a configuration comes from: read again at each reload.
+pub type ReadConfig = Arc<dyn Fn() -> Result<Config, config::Faults> + Send + Sync>;
+
+/// Reads the file at `path`, and the environment over it.
+#[must_use]
+pub fn from_file(path: PathBuf) -> ReadConfig {
+    Arc::new(move || config::load(&path, std::env::vars()))
+}
+
+/// A running server.
+pub struct App {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    reload: mpsc::Sender<Reload>,
+    draining: CancellationToken,
+    stop: CancellationToken,
+    core: JoinHandle<Core>,
+    listening: Listening,
+    probers: TaskTracker,
+    store: SqliteStore,
+}
+
+/// The DNS side in force: a reload may put another in its place.
+struct Current(RwLock<Arc<Cloudflare>>);
+
+impl Current {
+    fn get(&self) -> Arc<Cloudflare> {
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn set(&self, cloudflare: Cloudflare) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(cloudflare);
+    }
+}
+
+impl Dns for Current {
+    fn read<'a>(
+        &'a self,
+        zone: &'a Zone,
+        hostnames: &'a [String],
+        urgency: Urgency,
+        until: Instant,
+    ) -> BoxFuture<'a, Result<Vec<Record>, Unavailable>> {
+        Box::pin(async move { self.get().read(zone, hostnames, urgency, until).await })
+    }
+
+    fn write<'a>(
+        &'a self,
+        zone: &'a Zone,
+        changes: &'a [Change],
+        until: Instant,
+    ) -> BoxFuture<'a, Written> {
+        Box::pin(async move { self.get().write(zone, changes, until).await })
+    }
+
+    fn pace(&self, interval: Duration) -> Duration {
+        self.get().pace(interval)
+    }
+}
+
+impl History for SqliteStore {
+    fn decisions(&self, past: Past) -> BoxFuture<'_, Result<Vec<Decision>, String>> {
+        let query = Query {
+            site: past.site,
+            limit: past.limit,
+            before: past.before,
+        };
+        Box::pin(async move {
+            let rows = SqliteStore::decisions(self, query).await;
+            rows.map(|rows| rows.into_iter().map(|row| row.decision).collect())
+                .map_err(|fault| fault.to_string())
+        })
+    }
+
+    fn healthy(&self) -> bool {
+        SqliteStore::healthy(self)
+    }
+}
+
+/// A site's loop, and what stops it.
+struct Running {
+    handle: Arc<SiteHandle>,
+    cancel: CancellationToken,
+    task: JoinHandle<()>,
+    /// What it was started with, to tell whether a reload changes it.
+    print: String,
+}
+
+impl Running {
+    async fn end(self) {
+        self.cancel.cancel();
+        // A loop that panicked has said so; there is nothing left to end.
+        let _ = self.task.await;
+    }
+}
+
+/// What a reload works on.
+struct Core {
+    config: Config,
+    read: ReadConfig,
+    tools: Tools,
+    dns: Arc<Current>,
+    running: HashMap<Arc<str>, Running>,
+    places: Arc<Semaphore>,
+    sites: watch::Sender<Arc<Sites>>,
+    settings: watch::Sender<config::Server>,
+    /// Numbers probers, so that they are spread.
+    next: u64,
+}
+
+impl App {
+    /// Opens the state, listens, and starts every site's loop.
+    ///
+    /// # Errors
+    /// If the state file cannot be used or the address cannot be listened on.
+    pub async fn start(
+        config: Config,
+        read: ReadConfig,
+        listen: Option<SocketAddr>,
+        clock: Clock,
+    ) -> anyhow::Result<App> {
+        let store = SqliteStore::open(&config.state.path, config.state.keep)?;
+        let metrics = Metrics::new();
+        metrics.reloaded(true, clock.now());
+        let (settings, settings_seen) = watch::channel(config.server.clone());
+        let (reload, reloads) = mpsc::channel(1);
+        let draining = CancellationToken::new();
+        let probers = TaskTracker::new();
+        let mut core = Core::new(
+            config,
+            read,
+            settings,
+            Arc::new(store.clone()),
+            &metrics,
+            &clock,
+            &probers,
+        )?;
+        let addr = listen.unwrap_or(core.config.server.listen);
+        let shared = Shared::new(
+            metrics,
+            clock,
+            core.sites.subscribe(),
+            Arc::new(store.clone()),
+            settings_seen,
+            reload.clone(),
+            draining.clone(),
+        );
+        core.start_sites(None).await;
+        let listening = server::serve(addr, server::router(Arc::new(shared)))
+            .await
+            .with_context(|| format!("cannot listen on {addr}"))?;
+        for warning in &core.config.warnings {
+            warn!("{warning}");
+        }
+        info!(
+            listen = %listening.addr,
+            sites = core.running.len(),
+            "originswitch {} listens on {} and watches {} sites",
+            env!("CARGO_PKG_VERSION"), listening.addr, core.running.len()
+        );
+        let stop = CancellationToken::new();
+        Ok(App {
+            addr: listening.addr,
+            reload,
+            draining,
+            core: tokio::spawn(core.run(reloads, stop.clone())),
+            stop,
+            listening,
+            probers,
+            store,
+        })
+    }
+
+    /// Reads the configuration again.
+    ///
+    /// # Errors
+    /// Every fault; the configuration before stays in force.
+    pub async fn reload(&self) -> Result<(), Vec<String>> {
+        let (answer, answered) = oneshot::channel();
+        let gone = || vec!["originswitch is shutting down".to_owned()];
+        self.reload.send(answer).await.map_err(|_| gone())?;
+        answered.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// Winds up: takes nothing new, lets switches under way end, stores what
+    /// was observed. Gives up on the rest after [`DRAIN`].
+    pub async fn stop(self) {
+        self.draining.cancel();
+        self.stop.cancel();
+        let wind_up = async {
+            if let Ok(core) = self.core.await {
+                let ends = core.running.into_values().map(Running::end);
+                futures_util::future::join_all(ends).await;
+            }
+            self.listening.stop().await;
+            self.probers.close();
+            self.probers.wait().await;
+            self.store.close().await;
+        };
+        if tokio::time::timeout(DRAIN, wind_up).await.is_err() {
+            warn!("not everything ended within {DRAIN:?}; the rest is given up");
+        }
+    }
+}
+
+impl Core {
+    fn new(
+        config: Config,
+        read: ReadConfig,
+        settings: watch::Sender<config::Server>,
+        store: Arc<SqliteStore>,
+        metrics: &Arc<Metrics>,
+        clock: &Clock,
+        probers: &TaskTracker,
+    ) -> anyhow::Result<Core> {
+        let cloudflare =
+            Cloudflare::new(&config.cloudflare, metrics.clone()).map_err(anyhow::Error::msg)?;
+        let dns = Arc::new(Current(RwLock::new(Arc::new(cloudflare))));
+        let places = Arc::new(Semaphore::new(config.max_in_flight));
+        let tools = Tools {
+            dns: dns.clone(),
+            store,
+            clock: clock.clone(),
+            lookout: lookout(places.clone(), clock, probers),
+            metrics: metrics.clone(),
+            alert_ttl: Ttl::new(config.alerts.ttl),
+            between_runs: false,
+            cancel: CancellationToken::new(),
+        };
+        let none = Sites::new(Vec::new(), &config.alerts.site_label);
+        Ok(Core {
+            config,
+            read,
+            tools,
+            dns,
+            running: HashMap::new(),
+            places,
+            sites: watch::Sender::new(Arc::new(none)),
+            settings,
+            next: 0,
+        })
+    }
+
+    async fn run(mut self, mut reloads: mpsc::Receiver<Reload>, stop: CancellationToken) -> Core {
+        loop {
+            let answer = tokio::select! {
+                () = stop.cancelled() => return self,
+                Some(answer) = reloads.recv() => answer,
+            };
+            let outcome = self.reload().await;
+            let now = self.tools.clock.now();
+            self.tools.metrics.reloaded(outcome.is_ok(), now);
+            // Whoever asked may have gone.
+            let _ = answer.send(outcome);
+        }
+    }
+
+    async fn reload(&mut self) -> Result<(), Vec<String>> {
+        let fresh = self.fresh().inspect_err(|faults| {
+            for fault in faults {
+                warn!("the configuration is not taken over: {fault}");
+            }
+        })?;
+        let before = std::mem::replace(&mut self.config, fresh);
+        if before.cloudflare != self.config.cloudflare {
+            let metrics = self.tools.metrics.clone();
+            match Cloudflare::new(&self.config.cloudflare, metrics) {
+                Ok(cloudflare) => self.dns.set(cloudflare),
+                Err(fault) => {
+                    self.config = before;
+                    return Err(vec![fault]);
+                }
+            }
+        }
+        self.tools.alert_ttl.set(self.config.alerts.ttl);
+        resize(
+            &self.places,
+            before.max_in_flight,
+            self.config.max_in_flight,
+        );
+        self.settings.send_replace(self.config.server.clone());
+        let kept = self.start_sites(Some(())).await;
+        info!(
+            sites = self.running.len(),
+            kept,
+            "the configuration is read again: {} sites, {kept} of them unchanged",
+            self.running.len()
+        );
+        Ok(())
+    }
+
+    /// The configuration as it is now, if it can be taken over.
+    fn fresh(&self) -> Result<Config, Vec<String>> {
+        let fresh = (self.read)()
+            .map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        let mut faults = Vec::new();
+        if fresh.server.listen != self.config.server.listen {
+            faults.push(format!(
+                "server.listen changed from {} to {}: that needs a restart",
+                self.config.server.listen, fresh.server.listen
+            ));
+        }
+        if fresh.state.path != self.config.state.path {
+            faults.push(format!(
+                "state.path changed from {} to {}: that needs a restart",
+                self.config.state.path.display(),
+                fresh.state.path.display()
+            ));
+        }
+        if faults.is_empty() {
+            Ok(fresh)
+        } else {
+            Err(faults)
+        }
+    }
+
+    /// Starts the loops of sites that are new or changed, ends those of sites
+    /// that are gone or changed. Returns how many were left alone.
+    async fn start_sites(&mut self, reloaded: Option<()>) -> usize {
+        let wanted: Vec<(Arc<Site>, String)> = self
+            .config
+            .sites
+            .iter()
+            .map(|site| (site.clone(), format!("{site:?}")))
+            .collect();
+        let keep: HashMap<&Arc<str>, &String> = wanted
+            .iter()
+            .map(|(site, print)| (&site.name, print))
+            .collect();
+        let stale: Vec<Arc<str>> = self
+            .running
+            .iter()
+            .filter(|(name, running)| keep.get(name).is_none_or(|&print| *print != running.print))
+            .map(|(name, _)| name.clone())
+            .collect();
+        let mut ended = HashMap::new();
+        for name in stale {
+            if let Some(running) = self.running.remove(&name) {
+                let handle = running.handle.clone();
+                running.end().await;
+                self.tools
+                    .metrics
+                    .site(&name, handle.site.origins.len())
+                    .remove();
+                ended.insert(name, handle);
+            }
+        }
+        let kept = self.running.len();
+        self.dns
+            .get()
+            .set_names(self.config.sites.iter().map(|s| s.hostnames.len()).sum());
+        for (site, print) in wanted {
+            if !self.running.contains_key(&site.name) {
+                let before = ended.get(&site.name);
+                self.start_site(site, print, before, reloaded.is_some());
+            }
+        }
+        let handles = self.running.values().map(|r| r.handle.clone()).collect();
+        let sites = Sites::new(handles, &self.config.alerts.site_label);
+        self.sites.send_replace(Arc::new(sites));
+        kept
+    }
+
+    fn start_site(
+        &mut self,
+        site: Arc<Site>,
+        print: String,
+        before: Option<&Arc<SiteHandle>>,
+        reloaded: bool,
+    ) {
+        let handle = SiteHandle::new(site.clone());
+        if reloaded {
+            handle.mark_reloaded();
+        }
+        if let Some(before) = before {
+            handle.inherit(before);
+        }
+        let cancel = CancellationToken::new();
+        let tools = Tools {
+            cancel: cancel.clone(),
+            ..self.tools.clone()
+        };
+        let spread = self.next;
+        self.next += 2 * site.origins.len() as u64;
+        let task = tokio::spawn(SiteLoop::new(handle.clone(), tools, spread).run());
+        let running = Running {
+            handle,
+            cancel,
+            task,
+            print,
+        };
+        self.running.insert(site.name.clone(), running);
+    }
+}
+
+/// What starts probers: real probes.
+#[must_use]
+pub fn lookout(places: Arc<Semaphore>, clock: &Clock, tasks: &TaskTracker) -> Lookout {
+    let probes = Probes::new();
+    Lookout {
+        make: Arc::new(move |address, settings| probes.build(address, settings)),
+        places,
+        clock: clock.clone(),
+        tasks: tasks.clone(),
+    }
+}
+
+/// Changes the number of probes that may be under way at once.
+fn resize(places: &Arc<Semaphore>, before: usize, now: usize) {
+    if now >= before {
+        places.add_permits(now - before);
+        return;
+    }
+    // Those in use are taken away as they come back.
+    let surplus = u32::try_from(before - now).unwrap_or(u32::MAX);
+    let places = places.clone();
+    tokio::spawn(async move {
+        if let Ok(taken) = places.acquire_many(surplus).await {
+            taken.forget();
+        }
+    });
+}

@@ -1,0 +1,272 @@
+//! The command line.
+
+use crate::app::{App, from_file};
+use crate::clock::Clock;
+use crate::config::{self, Config, parse_listen};
+use crate::telemetry::{self, LogFormat, LogLevel};
+use crate::{demo, once};
+use clap::{Args, Parser, Subcommand};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info, warn};
+
+/// Done.
+pub const DONE: u8 = 0;
+/// Something could not be decided or applied, or the server failed.
+pub const FAILED: u8 = 1;
+/// Usage or configuration, an unknown site, or the state in use.
+pub const USAGE: u8 = 2;
+
+/// Moves a Cloudflare DNS record from a MAIN origin that is down to a BACKUP
+/// that is up, and back: on Alertmanager's word, confirmed by its own probes.
+#[derive(Debug, Parser)]
+#[command(version, about, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server: probe, take alerts, switch.
+    Serve(Serve),
+    /// One pass of the rule, then exit: the form for cron.
+    Once(Once),
+    /// Read the configuration and report every fault at once.
+    CheckConfig(CheckConfig),
+    /// Everything in one process, on this machine: no account, no network.
+    Demo(Demo),
+}
+
+#[derive(Debug, Args)]
+struct Where {
+    /// The configuration file.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "ORIGINSWITCH_CONFIG",
+        default_value = "config/originswitch.toml"
+    )]
+    config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct Logging {
+    /// How log lines are written, to standard error.
+    #[arg(long, value_enum, value_name = "text|json", default_value = "text")]
+    log_format: LogFormat,
+    /// How much is logged.
+    #[arg(long, value_enum, value_name = "LEVEL", default_value = "info")]
+    log_level: LogLevel,
+}
+
+#[derive(Debug, Args)]
+struct Serve {
+    #[command(flatten)]
+    at: Where,
+    /// Listen here instead of at server.listen.
+    #[arg(long, value_name = "ADDR", value_parser = parse_listen)]
+    listen: Option<SocketAddr>,
+    #[command(flatten)]
+    logging: Logging,
+}
+
+#[derive(Debug, Args)]
+struct Once {
+    /// Only these sites; all, if none is named.
+    #[arg(value_name = "SITE")]
+    sites: Vec<String>,
+    #[command(flatten)]
+    at: Where,
+    /// Decide and say, but change nothing: neither the record nor the state.
+    #[arg(long)]
+    dry_run: bool,
+    /// Print {"decisions":[…]} instead of a table.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    logging: QuietLogging,
+}
+
+#[derive(Debug, Args)]
+struct QuietLogging {
+    /// How log lines are written, to standard error.
+    #[arg(long, value_enum, value_name = "text|json", default_value = "text")]
+    log_format: LogFormat,
+    /// How much is logged.
+    #[arg(long, value_enum, value_name = "LEVEL", default_value = "error")]
+    log_level: LogLevel,
+}
+
+#[derive(Debug, Args)]
+struct CheckConfig {
+    #[command(flatten)]
+    at: Where,
+}
+
+#[derive(Debug, Args)]
+struct Demo {
+    /// Listen here.
+    #[arg(long, value_name = "ADDR", value_parser = parse_listen, default_value = "127.0.0.1:10053")]
+    listen: SocketAddr,
+    /// End after the story: 0 if every step went as told.
+    #[arg(long)]
+    exit: bool,
+    #[command(flatten)]
+    logging: QuietLogging,
+}
+
+/// Runs the command that the arguments name.
+#[must_use]
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("originswitch: no threads can be started: {error}");
+            return ExitCode::from(FAILED);
+        }
+    };
+    let code = runtime.block_on(async {
+        match cli.command {
+            Command::Serve(args) => serve(args).await,
+            Command::Once(args) => one_pass(args).await,
+            Command::CheckConfig(args) => check_config(&args.at),
+            Command::Demo(args) => {
+                telemetry::start(args.logging.log_format, args.logging.log_level);
+                demo::run(args.listen, args.exit).await
+            }
+        }
+    });
+    // What the deadline left behind is not waited for a second time.
+    runtime.shutdown_background();
+    ExitCode::from(code)
+}
+
+/// The configuration, or every fault of it on standard error.
+fn load(at: &Where) -> Result<Config, u8> {
+    config::load(&at.config, std::env::vars()).map_err(|faults| {
+        eprintln!("{faults}");
+        USAGE
+    })
+}
+
+fn check_config(at: &Where) -> u8 {
+    let config = match load(at) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    for warning in &config.warnings {
+        println!("warning: {warning}");
+    }
+    let sites = config.sites.len();
+    println!(
+        "{}: good, {sites} {}",
+        config.source.display(),
+        if sites == 1 { "site" } else { "sites" }
+    );
+    DONE
+}
+
+async fn serve(args: Serve) -> u8 {
+    telemetry::start(args.logging.log_format, args.logging.log_level);
+    let config = match load(&args.at) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    tracing::debug!("the configuration in force:\n{}", config.effective());
+    let read = from_file(args.at.config);
+    let app = match App::start(config, read, args.listen, Clock::system()).await {
+        Ok(app) => app,
+        Err(error) => {
+            error!("{}", chain(&error));
+            return start_code(&error);
+        }
+    };
+    match wait_for_the_end(&app).await {
+        Ok(()) => {}
+        Err(error) => {
+            error!("signals cannot be heard: {error}");
+            return FAILED;
+        }
+    }
+    info!("winding up");
+    tokio::select! {
+        () = app.stop() => DONE,
+        _ = second_signal() => {
+            warn!("told twice to end: ending at once");
+            FAILED
+        }
+    }
+}
+
+/// The code of a start that failed: state in use is for the caller to mend.
+pub(crate) fn start_code(error: &anyhow::Error) -> u8 {
+    match error.downcast_ref::<crate::store::OpenError>() {
+        Some(crate::store::OpenError::InUse { .. }) => USAGE,
+        _ => FAILED,
+    }
+}
+
+/// An error with its causes, on one line.
+pub(crate) fn chain(error: &anyhow::Error) -> String {
+    let parts: Vec<String> = error.chain().map(ToString::to_string).collect();
+    parts.join(": ")
+}
+
+/// Waits for SIGTERM or SIGINT; SIGHUP reads the configuration again.
+async fn wait_for_the_end(app: &App) -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = hangup.recv() => {
+                // Each fault is in the log already.
+                if app.reload().await.is_err() {
+                    error!("the configuration before stays in force");
+                }
+            }
+        }
+    }
+}
+
+/// Waits for another signal to end; without a way to hear one, for ever.
+pub(crate) async fn second_signal() {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+async fn one_pass(args: Once) -> u8 {
+    telemetry::start(args.logging.log_format, args.logging.log_level);
+    match load(&args.at) {
+        Ok(config) => once::run(config, &args.sites, args.dry_run, args.json).await,
+        Err(code) => code,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

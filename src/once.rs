@@ -1,0 +1,202 @@
+//! One pass of the rule for each site, then the end: the form for cron.
+
+use crate::app::lookout;
+use crate::cli::{DONE, FAILED, USAGE};
+use crate::clock::Clock;
+use crate::cloudflare::Cloudflare;
+use crate::config::{Config, Site};
+use crate::failover::{SiteHandle, SiteLoop, Store, Tools, Ttl};
+use crate::metrics::Metrics;
+use crate::rule::brakes::HoldReason;
+use crate::rule::decision::{Decision, Reason, SwitchResult};
+use crate::server::shown;
+use crate::store::{OpenError, ReadOnly, SqliteStore};
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Decides every site in `names` (all, if it is empty) once, and prints the
+/// decisions. Returns the exit code.
+pub async fn run(config: Config, names: &[String], dry_run: bool, json: bool) -> u8 {
+    let sites = match chosen(&config, names) {
+        Ok(sites) => sites,
+        Err(sentence) => {
+            eprintln!("{sentence}");
+            return USAGE;
+        }
+    };
+    let opened = if dry_run {
+        SqliteStore::open_read_only(&config.state.path)
+    } else {
+        SqliteStore::open(&config.state.path, config.state.keep)
+    };
+    let state = match opened {
+        Ok(state) => state,
+        Err(error) => {
+            let in_use = matches!(error, OpenError::InUse { .. });
+            eprintln!("{}", crate::cli::chain(&error.into()));
+            return if in_use { USAGE } else { FAILED };
+        }
+    };
+    let store: Arc<dyn Store> = if dry_run {
+        Arc::new(ReadOnly(state.clone()))
+    } else {
+        Arc::new(state.clone())
+    };
+    let outcome = decide(&config, sites, store, dry_run).await;
+    state.close().await;
+    match outcome {
+        Ok(decisions) => report(&decisions, json),
+        Err(sentence) => {
+            eprintln!("{sentence}");
+            FAILED
+        }
+    }
+}
+
+/// The sites named, or all of them.
+fn chosen(config: &Config, names: &[String]) -> Result<Vec<Arc<Site>>, String> {
+    if names.is_empty() {
+        return Ok(config.sites.clone());
+    }
+    let find = |name: &String| {
+        let known = || {
+            let names: Vec<_> = config.sites.iter().map(|site| &*site.name).collect();
+            names.join(", ")
+        };
+        config
+            .sites
+            .iter()
+            .find(|site| *site.name == **name)
+            .cloned()
+            .ok_or_else(|| {
+                let file = config.source.display();
+                format!("there is no site {name:?} in {file}: it has {}", known())
+            })
+    };
+    names.iter().map(find).collect()
+}
+
+async fn decide(
+    config: &Config,
+    sites: Vec<Arc<Site>>,
+    store: Arc<dyn Store>,
+    dry_run: bool,
+) -> Result<Vec<(Arc<Site>, Option<Arc<Decision>>)>, String> {
+    let clock = Clock::system();
+    let metrics = Metrics::new();
+    let cloudflare = Cloudflare::new(&config.cloudflare, metrics.clone())?;
+    cloudflare.set_names(sites.iter().map(|site| site.hostnames.len()).sum());
+    let probers = TaskTracker::new();
+    let tools = Tools {
+        dns: Arc::new(cloudflare),
+        store,
+        clock: clock.clone(),
+        lookout: lookout(
+            Arc::new(Semaphore::new(config.max_in_flight)),
+            &clock,
+            &probers,
+        ),
+        metrics,
+        alert_ttl: Ttl::new(config.alerts.ttl),
+        between_runs: true,
+        cancel: CancellationToken::new(),
+    };
+    let passes = sites.into_iter().map(|site| {
+        let site = if dry_run { dry(&site) } else { site };
+        let handle = SiteHandle::new(site.clone());
+        let pass = tokio::spawn(SiteLoop::new(handle, tools.clone(), 0).once());
+        async move { (site, pass.await.ok().flatten()) }
+    });
+    Ok(futures_util::future::join_all(passes).await)
+}
+
+fn dry(site: &Site) -> Arc<Site> {
+    let mut site = site.clone();
+    site.policy.dry_run = true;
+    Arc::new(site)
+}
+
+/// Whether a decision is one that a person should hear of by the exit code.
+fn is_trouble(decision: &Decision) -> bool {
+    matches!(
+        decision.reason,
+        Reason::Hold(
+            HoldReason::Unconfirmed
+                | HoldReason::RecordShape
+                | HoldReason::CloudflareUnavailable
+                | HoldReason::SwitchBudget
+        )
+    ) || matches!(
+        decision.result,
+        Some(SwitchResult::Rejected | SwitchResult::Unconfirmed)
+    )
+}
+
+fn report(decisions: &[(Arc<Site>, Option<Arc<Decision>>)], json: bool) -> u8 {
+    let made: Vec<&Arc<Decision>> = decisions.iter().filter_map(|(_, d)| d.as_ref()).collect();
+    if json {
+        let shown: Vec<_> = made.iter().map(|d| shown::Decision::of(d)).collect();
+        println!("{}", serde_json::json!({ "decisions": shown }));
+    } else {
+        print!("{}", table(&made));
+    }
+    for (site, _) in decisions.iter().filter(|(_, d)| d.is_none()) {
+        eprintln!("{}: there is no decision; see the log", site.name);
+    }
+    let trouble = made.len() < decisions.len() || made.iter().any(|d| is_trouble(d));
+    if trouble { FAILED } else { DONE }
+}
+
+/// A table for people; the explanation has a line of its own.
+fn table(decisions: &[&Arc<Decision>]) -> String {
+    let rows: Vec<[String; 4]> = decisions
+        .iter()
+        .map(|decision| {
+            let record = decision.record.as_ref();
+            let result = decision.result.map_or(String::new(), |result| {
+                let to = decision
+                    .to
+                    .as_ref()
+                    .map_or(String::new(), |to| to.to_string());
+                format!("{} to {to}", result.as_str())
+            });
+            [
+                decision.site.to_string(),
+                record.map_or_else(|| "?".into(), ToString::to_string),
+                format!(
+                    "{} {}",
+                    decision.action().as_str(),
+                    decision.reason.as_str()
+                ),
+                result,
+            ]
+        })
+        .collect();
+    let head = ["SITE", "RECORD", "DECISION", "RESULT"].map(str::to_owned);
+    let width = |column: usize| {
+        let cells = rows.iter().chain([&head]).map(|row| row[column].len());
+        cells.max().unwrap_or(0)
+    };
+    let widths = [width(0), width(1), width(2)];
+    let line = |row: &[String; 4]| {
+        let text = format!(
+            "{:w0$}  {:w1$}  {:w2$}  {}",
+            row[0],
+            row[1],
+            row[2],
+            row[3],
+            w0 = widths[0],
+            w1 = widths[1],
+            w2 = widths[2]
+        );
+        format!("{}\n", text.trim_end())
+    };
+    let mut text = line(&head);
+    for (row, decision) in rows.iter().zip(decisions) {
+        text.push_str(&line(row));
+        text.push_str(&format!("  {}\n", decision.explanation));
+    }
+    text
+}
