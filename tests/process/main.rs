@@ -1,6 +1,9 @@
 //! The running binary against a simulated world: good days and bad days.
 
-mod cloudflare;
+mod answers;
+mod record;
+mod silence;
+mod token;
 
 #[path = "../support/mod.rs"]
 mod support;
