@@ -6,5 +6,7 @@ mod support;
 
 mod common;
 mod families;
+mod probes;
 mod rule;
 mod shapes;
+mod tls;
