@@ -4,9 +4,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod alerts;
 mod common;
 mod families;
+mod matching;
 mod probes;
 mod rule;
 mod shapes;
+mod storm;
 mod tls;
