@@ -11,5 +11,7 @@ mod matching;
 mod probes;
 mod rule;
 mod shapes;
+mod slow;
 mod storm;
 mod tls;
+mod webhook;
