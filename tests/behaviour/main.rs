@@ -5,9 +5,12 @@
 mod support;
 
 mod alerts;
+mod api;
+mod brakes;
 mod common;
 mod families;
 mod matching;
+mod metrics;
 mod probes;
 mod rule;
 mod shapes;
