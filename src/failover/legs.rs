@@ -261,9 +261,13 @@ impl Watched {
                 };
             }
         }
+        let states = included
+            .iter()
+            .map(|(index, _)| self.legs[*index].report.borrow().state.into());
         OriginView {
             at: self.at.clone(),
             answer,
+            known: join(states).into(),
             reason,
             probes,
             failed,

@@ -192,6 +192,8 @@ pub struct OriginView {
     pub at: Pointer,
     /// The answer the walk was given.
     pub answer: Answer,
+    /// What all probes say, those before the confirmation included.
+    pub known: State,
     /// The newest finding (of an origin that is down, the newest failure), for
     /// a person; empty before the first.
     pub reason: String,
@@ -202,13 +204,21 @@ pub struct OriginView {
 }
 
 impl OriginView {
-    /// The state shown: a pending answer is unknown to whoever reads it.
+    /// The state shown. An origin that nobody had to wait for is shown as it
+    /// is otherwise known: it is not in doubt because its probes came second.
     #[must_use]
     pub fn state(&self) -> State {
         match self.answer {
-            Answer::Up => State::Up,
-            Answer::Down => State::Down,
-            Answer::Unknown | Answer::Pending => State::Unknown,
+            Answer::Pending => self.known,
+            answer => answer.into(),
+        }
+    }
+
+    /// The same, with nothing pending: what a decision keeps.
+    fn concluded(&self) -> OriginView {
+        OriginView {
+            answer: self.state().into(),
+            ..self.clone()
         }
     }
 }
@@ -466,7 +476,7 @@ impl Decision {
             site: seen.site.clone(),
             trigger: seen.trigger,
             record: seen.current().map(|origin| origin.at.clone()),
-            origins: seen.origins.clone(),
+            origins: seen.origins.iter().map(OriginView::concluded).collect(),
             steps: plan.steps.clone(),
             reason: plan.reason,
             to,
