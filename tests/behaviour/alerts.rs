@@ -156,10 +156,10 @@ async fn a_firing_alert_vetoes_the_return_until_it_is_resolved() {
 #[tokio::test]
 async fn the_veto_ends_with_the_ttl_of_an_alert_that_is_not_repeated() {
     let fired = Instant::now();
-    let (world, server) = away_while_an_alert_fires("4s").await;
+    let (world, server) = away_while_an_alert_fires("6s").await;
     decided(&server, SITE, "alert_firing").await;
     decided(&server, SITE, "failback").await;
-    assert!(fired.elapsed() >= Duration::from_secs(4));
+    assert!(fired.elapsed() >= Duration::from_secs(6));
     assert!(world.on_main());
 }
 
