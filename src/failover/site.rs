@@ -248,6 +248,8 @@ impl SiteLoop {
         self.restore().await;
         let pass = self.pass(Trigger::Manual);
         let decision = self.confirmed_pass(pass).await;
+        // What came in while the disk was waited for: no later pass takes it in.
+        self.absorb().await;
         self.save_wellness().await;
         decision
     }
