@@ -687,6 +687,11 @@ impl SiteLoop {
         let decision = Arc::new(decision);
         if news {
             self.last = Some(decision.clone());
+        } else if let (Action::Hold, Some(last)) = (decision.action(), &mut self.last) {
+            // It says the same in fresher words: how long is left, what else is waited for.
+            Arc::make_mut(last)
+                .explanation
+                .clone_from(&decision.explanation);
         }
         for answer in answers {
             // Whoever asked may have gone.
