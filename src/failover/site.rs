@@ -248,6 +248,8 @@ impl SiteLoop {
         self.restore().await;
         let pass = self.pass(Trigger::Manual);
         let decision = self.confirmed_pass(pass).await;
+        // What came in while the disk was waited for: no later pass takes it in.
+        self.absorb().await;
         self.save_wellness().await;
         decision
     }
@@ -687,6 +689,11 @@ impl SiteLoop {
         let decision = Arc::new(decision);
         if news {
             self.last = Some(decision.clone());
+        } else if let (Action::Hold, Some(last)) = (decision.action(), &mut self.last) {
+            // It says the same in fresher words: how long is left, what else is waited for.
+            Arc::make_mut(last)
+                .explanation
+                .clone_from(&decision.explanation);
         }
         for answer in answers {
             // Whoever asked may have gone.
