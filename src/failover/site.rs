@@ -506,6 +506,9 @@ impl SiteLoop {
             let from = self.well.running().then_some(now);
             self.well.restart(from);
         }
+        if self.well.overstated(now) {
+            self.save_wellness().await;
+        }
         for (index, view) in views.iter().take(self.origins.len()).enumerate() {
             if view.state() == State::Up {
                 self.prove(index).await;
