@@ -752,6 +752,16 @@ impl SiteLoop {
         self.next_pass = self.next_pass.min(at);
     }
 
+    /// Gives up a read under way: what it would say is older than a write.
+    pub(super) fn forget_read(&mut self) {
+        self.read_flight = None;
+    }
+
+    /// Reads at `at`, or before.
+    pub(super) fn read_no_later_than(&mut self, at: Moment) {
+        self.next_read = self.next_read.min(at);
+    }
+
     /// Asks for a read now where none has come through.
     pub(super) fn read_soon(&mut self) {
         if self.reading.is_none() && self.read_flight.is_none() {
