@@ -510,6 +510,9 @@ impl SiteLoop {
             let from = self.well.running().then_some(now);
             self.well.restart(from);
         }
+        if self.well.overstated(now) {
+            self.save_wellness().await;
+        }
         for (index, view) in views.iter().take(self.origins.len()).enumerate() {
             if view.state() == State::Up {
                 self.prove(index).await;
@@ -756,6 +759,16 @@ impl SiteLoop {
     /// Looks again at `at`, or before.
     pub(super) fn look_no_later_than(&mut self, at: Moment) {
         self.next_pass = self.next_pass.min(at);
+    }
+
+    /// Gives up a read under way: what it would say is older than a write.
+    pub(super) fn forget_read(&mut self) {
+        self.read_flight = None;
+    }
+
+    /// Reads at `at`, or before.
+    pub(super) fn read_no_later_than(&mut self, at: Moment) {
+        self.next_read = self.next_read.min(at);
     }
 
     /// Asks for a read now where none has come through.

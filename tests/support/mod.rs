@@ -3,6 +3,7 @@
 
 pub mod openapi;
 pub mod server;
+pub mod world;
 
 /// A client that reuses no connection and asks no proxy.
 pub fn client() -> reqwest::Client {
