@@ -4,6 +4,7 @@
 pub mod openapi;
 pub mod server;
 pub mod world;
+pub mod skip;
 
 /// A client that reuses no connection and asks no proxy.
 pub fn client() -> reqwest::Client {
