@@ -266,11 +266,21 @@ impl Metrics {
             .inc();
     }
 
-    /// An alert came, at `now`.
-    pub fn alert(&self, status: AlertStatus, now: Timestamp) {
-        self.alerts_received
-            .with_label_values(&[status.as_str()])
-            .inc();
+    /// A webhook came at `now`, with so many alerts of each status, and so many
+    /// that belong to no site or cannot be read.
+    pub fn alerts(&self, firing: usize, resolved: usize, unmatched: usize, now: Timestamp) {
+        for (status, alerts) in [
+            (AlertStatus::Firing, firing),
+            (AlertStatus::Resolved, resolved),
+        ] {
+            self.alerts_received
+                .with_label_values(&[status.as_str()])
+                .inc_by(alerts as u64);
+        }
+        self.alerts_unmatched.inc_by(unmatched as u64);
+        if firing + resolved == 0 {
+            return;
+        }
         let mut late = self.late.lock().unwrap_or_else(PoisonError::into_inner);
         late.alert_last_received
             .get_or_insert_with(|| {
@@ -279,11 +289,6 @@ impl Metrics {
                 add(&self.registry, Gauge::with_opts(opts))
             })
             .set(seconds(now));
-    }
-
-    /// An alert belongs to no site.
-    pub fn unmatched(&self) {
-        self.alerts_unmatched.inc();
     }
 
     /// A call of Cloudflare's API ended with this HTTP status, or without one.

@@ -1,7 +1,7 @@
 //! The loop of one site, and what ends a pass.
 
 use super::apply::OpenSwitch;
-use super::handle::{Request, SiteHandle, Status};
+use super::handle::{Asked, Request, SiteHandle, Status};
 use super::legs::{Evidence, Lookout, Watched, views};
 use super::memory::{History, Wellness};
 use super::record::{Hand, Reading};
@@ -309,7 +309,9 @@ impl SiteLoop {
         let now = self.tools.clock.moment();
         let (alert, asked, reloaded) = {
             let mut inbox = self.handle.inbox();
-            let alert = inbox.look_for_alert;
+            let waits = |asked: &Asked| matches!(asked.request, Request::Decision);
+            // Who only waits for a decision came with an alert.
+            let alert = inbox.look_for_alert || inbox.asked.iter().any(waits);
             let reloaded = std::mem::take(&mut inbox.reloaded);
             (alert, !inbox.asked.is_empty(), reloaded)
         };

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 pub mod openapi;
+pub mod server;
 pub mod world;
 
 /// A client that reuses no connection and asks no proxy.
