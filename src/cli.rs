@@ -157,9 +157,13 @@ fn load(at: &Where) -> Result<Config, u8> {
 }
 
 fn check_config(at: &Where) -> u8 {
-    let config = match load(at) {
+    let config = match config::load(&at.config, std::env::vars()) {
         Ok(config) => config,
-        Err(code) => return code,
+        Err(faults) => {
+            // The faults are what was asked for: a result.
+            println!("{faults}");
+            return USAGE;
+        }
     };
     for warning in &config.warnings {
         println!("warning: {warning}");

@@ -183,14 +183,13 @@ fn record(stage: &Stage) -> String {
 /// The story, a line for each step. An error is a step that went otherwise.
 async fn story(stage: &Stage, addr: SocketAddr) -> anyhow::Result<()> {
     let caller = Caller::new(addr)?;
+    let (main, backup) = (stage.main.addr(), stage.backup.addr());
     tell(&format!(
         "a simulated Cloudflare answers at {}",
         stage.cloudflare.url()
     ));
     tell(&format!(
-        "MAIN is {}, BACKUP is {}; originswitch listens on {addr}",
-        stage.main.addr(),
-        stage.backup.addr()
+        "MAIN is {main}, BACKUP is {backup}; originswitch listens on {addr}"
     ));
     caller
         .until("both origins are up", |site| {
@@ -198,50 +197,58 @@ async fn story(stage: &Stage, addr: SocketAddr) -> anyhow::Result<()> {
             up(0) && up(1) && site["last_decision"]["reason"] == "on_main"
         })
         .await?;
+    holds(stage, MAIN_IP)?;
     tell(&format!(
-        "{HOSTNAME} points to MAIN ({}), and both origins are up",
-        record(stage)
+        "{HOSTNAME} points to MAIN ({MAIN_IP}), and both origins are up"
     ));
+    main_dies(stage, &caller).await?;
+    main_returns(stage, &caller).await
+}
 
+async fn main_dies(stage: &Stage, caller: &Caller) -> anyhow::Result<()> {
     stage.main.set(Behaviour::Refusing).await?;
     tell("MAIN dies: it refuses connections");
     tell("Alertmanager posts its alert to /webhook; originswitch looks for itself");
     let decision = caller.alert("firing").await?;
     check(&decision, "failover", "backup")?;
-    ensure!(
-        record(stage) == BACKUP_IP.to_string(),
-        "the record holds {}",
-        record(stage)
-    );
+    holds(stage, BACKUP_IP)?;
     tell_switch(&decision);
     let kept = stage.cloudflare.records(HOSTNAME);
     let proxied = kept.first().is_some_and(|record| record.proxied);
     ensure!(proxied, "the record is proxied no more");
     tell("the record is still proxied: only its content was changed");
+    Ok(())
+}
 
+async fn main_returns(stage: &Stage, caller: &Caller) -> anyhow::Result<()> {
     stage.main.set(Behaviour::up()).await?;
     tell("MAIN returns, and Alertmanager says so");
     let decision = caller.alert("resolved").await?;
-    tell(&format!(
-        "not at once: {}",
-        decision["explanation"].as_str().unwrap_or_default()
-    ));
+    let explanation = decision["explanation"].as_str().unwrap_or_default();
+    tell(&format!("not at once: {explanation}"));
     let site = caller
         .until("the site is back on MAIN", |site| {
             site["last_decision"]["reason"] == "failback"
         })
         .await?;
-    check(&site["last_decision"], "failback", "main")?;
-    ensure!(
-        record(stage) == MAIN_IP.to_string(),
-        "the record holds {}",
-        record(stage)
-    );
-    tell_switch(&site["last_decision"]);
+    let decision = &site["last_decision"];
+    check(decision, "failback", "main")?;
+    holds(stage, MAIN_IP)?;
+    tell_switch(decision);
+    let writes = stage.cloudflare.writes();
     tell(&format!(
-        "{HOSTNAME} points to MAIN again; {} writes in all",
-        stage.cloudflare.writes()
+        "{HOSTNAME} points to MAIN again; {writes} writes in all"
     ));
+    Ok(())
+}
+
+/// Fails unless the record holds `wanted`.
+fn holds(stage: &Stage, wanted: Ipv4Addr) -> anyhow::Result<()> {
+    let held = record(stage);
+    ensure!(
+        held == wanted.to_string(),
+        "the record holds {held} and not {wanted}"
+    );
     Ok(())
 }
 

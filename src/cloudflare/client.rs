@@ -194,7 +194,7 @@ impl Client {
                 Err(fault) => fault,
             };
             let pause = match fault.kind {
-                Kind::Auth if !refused_once && !lock(&self.gate).is_closed() => {
+                Kind::Auth if !refused_once && !lock(&self.gate).concerns(call.zone.as_deref()) => {
                     refused_once = true;
                     AUTH_AGAIN
                 }

@@ -95,6 +95,14 @@ impl AuthGate {
         self.closed.clear();
     }
 
+    /// Whether calls of this zone were stopped and none has come through since.
+    pub(super) fn concerns(&self, zone: Option<&str>) -> bool {
+        self.closed.keys().any(|scope| match scope {
+            Scope::All => true,
+            Scope::Zone(closed) => zone == Some(closed),
+        })
+    }
+
     /// Whether anything is stopped.
     pub(super) fn is_closed(&self) -> bool {
         !self.closed.is_empty()
@@ -200,6 +208,7 @@ mod tests {
         gate.close(Scope::Zone("a".into()), "no".into(), now);
         assert!(gate.check(Some("a"), Urgency::Flight, now).is_err());
         assert!(gate.check(Some("b"), Urgency::Flight, now).is_ok());
+        assert!(gate.concerns(Some("a")) && !gate.concerns(Some("b")));
         assert!(gate.is_closed());
     }
 

@@ -28,6 +28,7 @@ impl SiteLoop {
     /// there was a decision.
     pub(super) async fn confirmed_pass(&mut self, mut pass: Pass) -> Option<Arc<Decision>> {
         self.begin_trial();
+        self.handle.inbox().confirming = true;
         self.read_soon();
         let mut cloudflare_until = None;
         let (decision, stored) = loop {
@@ -42,6 +43,7 @@ impl SiteLoop {
                 Carried::Moved => {}
             }
         };
+        self.handle.inbox().confirming = false;
         self.confirmed();
         self.plan_retry(&decision);
         Some(self.finish(decision, pass.answers, stored).await)

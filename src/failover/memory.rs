@@ -67,6 +67,12 @@ impl Wellness {
         self.observed + self.since.map_or(Duration::ZERO, |since| now.since(since))
     }
 
+    /// Whether less is so than what is stored: a crash would bring back time
+    /// that ended with MAIN's failure.
+    pub(super) fn overstated(&self, now: Moment) -> bool {
+        self.saved.is_some_and(|saved| saved > self.total(now))
+    }
+
     /// What to store, if it differs from what is stored.
     pub(super) fn to_save(&mut self, clock: &Clock) -> Option<Undoubted> {
         let observed = self.total(clock.moment());

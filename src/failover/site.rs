@@ -1,7 +1,7 @@
 //! The loop of one site, and what ends a pass.
 
 use super::apply::OpenSwitch;
-use super::handle::{Request, SiteHandle, Status};
+use super::handle::{Asked, Request, SiteHandle, Status};
 use super::legs::{Evidence, Lookout, Watched, views};
 use super::memory::{History, Wellness};
 use super::record::{Hand, Reading};
@@ -248,6 +248,8 @@ impl SiteLoop {
         self.restore().await;
         let pass = self.pass(Trigger::Manual);
         let decision = self.confirmed_pass(pass).await;
+        // What came in while the disk was waited for: no later pass takes it in.
+        self.absorb().await;
         self.save_wellness().await;
         decision
     }
@@ -309,7 +311,9 @@ impl SiteLoop {
         let now = self.tools.clock.moment();
         let (alert, asked, reloaded) = {
             let mut inbox = self.handle.inbox();
-            let alert = inbox.look_for_alert;
+            let waits = |asked: &Asked| matches!(asked.request, Request::Decision);
+            // Who only waits for a decision came with an alert.
+            let alert = inbox.look_for_alert || inbox.asked.iter().any(waits);
             let reloaded = std::mem::take(&mut inbox.reloaded);
             (alert, !inbox.asked.is_empty(), reloaded)
         };
@@ -506,6 +510,9 @@ impl SiteLoop {
             let from = self.well.running().then_some(now);
             self.well.restart(from);
         }
+        if self.well.overstated(now) {
+            self.save_wellness().await;
+        }
         for (index, view) in views.iter().take(self.origins.len()).enumerate() {
             if view.state() == State::Up {
                 self.prove(index).await;
@@ -685,6 +692,11 @@ impl SiteLoop {
         let decision = Arc::new(decision);
         if news {
             self.last = Some(decision.clone());
+        } else if let (Action::Hold, Some(last)) = (decision.action(), &mut self.last) {
+            // It says the same in fresher words: how long is left, what else is waited for.
+            Arc::make_mut(last)
+                .explanation
+                .clone_from(&decision.explanation);
         }
         for answer in answers {
             // Whoever asked may have gone.
@@ -747,6 +759,16 @@ impl SiteLoop {
     /// Looks again at `at`, or before.
     pub(super) fn look_no_later_than(&mut self, at: Moment) {
         self.next_pass = self.next_pass.min(at);
+    }
+
+    /// Gives up a read under way: what it would say is older than a write.
+    pub(super) fn forget_read(&mut self) {
+        self.read_flight = None;
+    }
+
+    /// Reads at `at`, or before.
+    pub(super) fn read_no_later_than(&mut self, at: Moment) {
+        self.next_read = self.next_read.min(at);
     }
 
     /// Asks for a read now where none has come through.

@@ -195,7 +195,8 @@ fn check(path: &Path, db: &Connection) -> Result<(), OpenError> {
         "ok" => Ok(()),
         _ => Err(OpenError::Damaged {
             path: path.into(),
-            source: sound.into(),
+            // It comes on several lines, and is to end a sentence.
+            source: sound.lines().collect::<Vec<_>>().join(" ").into(),
         }),
     }
 }
