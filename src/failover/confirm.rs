@@ -1,7 +1,8 @@
 //! Probing until the rule has its answers.
 
 use super::legs::Evidence;
-use super::site::{DECISION_LIMIT, Event, Pass, SiteLoop, is_flight};
+use super::pass::{Pass, is_flight};
+use super::site::{DECISION_LIMIT, Event, SiteLoop};
 use crate::prober::Pace;
 use crate::rule::Moment;
 use crate::rule::brakes::HoldReason;
