@@ -174,6 +174,11 @@ impl SiteLoop {
         stored: bool,
     ) -> Arc<Decision> {
         self.metrics.pass(&decision);
+        if decision.reason == Reason::Keep(KeepReason::OnMain) && self.foreign.take().is_some() {
+            // Another hand put it where the rule wants it: taken as it is, so
+            // that the next edit is seen for what it is.
+            self.adopt_reading().await;
+        }
         self.set_hold(match decision.reason {
             Reason::Hold(reason) => Some(reason),
             Reason::Keep(_) | Reason::Switch(_) => None,
@@ -297,10 +302,8 @@ impl SiteLoop {
     pub(super) async fn release(&mut self) {
         self.history.release();
         self.retry_at = None;
-        if self.foreign.take().is_some()
-            && let Some(known) = self.reading.as_ref().and_then(|r| r.known(&self.places))
-        {
-            self.keep_known(known).await;
+        if self.foreign.take().is_some() {
+            self.adopt_reading().await;
         }
         info!(site = %self.site.name, "{}: budget and foreign edit are released, by hand", self.site.name);
     }

@@ -126,6 +126,13 @@ impl SiteLoop {
         self.reading = Some(reading);
     }
 
+    /// Takes the record as it was last read for the one we know.
+    pub(super) async fn adopt_reading(&mut self) {
+        if let Some(known) = self.reading.as_ref().and_then(|r| r.known(&self.places)) {
+            self.keep_known(known).await;
+        }
+    }
+
     pub(super) async fn keep_known(&mut self, known: KnownRecord) {
         // A failure is the store's to tell; the next read offers it again.
         let _ = self

@@ -192,6 +192,8 @@ pub struct OriginView {
     pub at: Pointer,
     /// The answer the walk was given.
     pub answer: Answer,
+    /// What all its probes say, shown while the answer is still pending.
+    pub believed: State,
     /// The newest finding, for a person; empty before the first.
     pub reason: String,
     /// Probes that decided it.
@@ -201,13 +203,14 @@ pub struct OriginView {
 }
 
 impl OriginView {
-    /// The state shown: a pending answer is unknown to whoever reads it.
+    /// The state shown: where no answer was needed, what is believed anyway.
     #[must_use]
     pub fn state(&self) -> State {
         match self.answer {
             Answer::Up => State::Up,
             Answer::Down => State::Down,
-            Answer::Unknown | Answer::Pending => State::Unknown,
+            Answer::Unknown => State::Unknown,
+            Answer::Pending => self.believed,
         }
     }
 }
@@ -290,14 +293,11 @@ pub fn decide(policy: &Policy, seen: &Snapshot) -> Outcome {
         RecordView::Origin(index) => Current::Origin(*index),
         RecordView::Other => Current::Other(seen.current().map_or(Answer::Unknown, |o| o.answer)),
         RecordView::Unclear(sentence) => {
-            return stopped(HoldReason::RecordShape, vec![1], sentence.clone());
+            return stopped(seen, HoldReason::RecordShape, vec![1], sentence);
         }
         RecordView::Unreadable(sentence) => {
-            return stopped(
-                HoldReason::CloudflareUnavailable,
-                Vec::new(),
-                sentence.clone(),
-            );
+            let steps = Vec::new();
+            return stopped(seen, HoldReason::CloudflareUnavailable, steps, sentence);
         }
     };
     let answers: Vec<Answer> = seen.origins[..seen.configured]
@@ -312,7 +312,15 @@ pub fn decide(policy: &Policy, seen: &Snapshot) -> Outcome {
     Outcome::Plan(plan(seen, walked.steps, walked.want, held))
 }
 
-fn stopped(reason: HoldReason, steps: Vec<u8>, because: String) -> Outcome {
+/// A hold that no probe can change; what is known of the origins is told too.
+fn stopped(seen: &Snapshot, reason: HoldReason, steps: Vec<u8>, sentence: &str) -> Outcome {
+    let known = |origin: &&OriginView| origin.state() != State::Unknown;
+    let origins = seen.origins.iter().filter(known);
+    let clauses = origins.map(|origin| about(origin, false, false));
+    let clauses: Vec<String> = std::iter::once(sentence.to_owned())
+        .chain(clauses)
+        .collect();
+    let because = clauses.join("; ");
     Outcome::Plan(Plan {
         steps,
         reason: Reason::Hold(reason),
