@@ -45,7 +45,7 @@ fn view(at: Pointer, answer: Answer, reason: &str) -> OriginView {
     OriginView {
         at,
         answer,
-        believed: State::Up,
+        known: answer.into(),
         reason: reason.into(),
         probes: 3,
         failed: 2,

@@ -192,9 +192,10 @@ pub struct OriginView {
     pub at: Pointer,
     /// The answer the walk was given.
     pub answer: Answer,
-    /// What all its probes say, shown while the answer is still pending.
-    pub believed: State,
-    /// The newest finding, for a person; empty before the first.
+    /// What all probes say, those before the confirmation included.
+    pub known: State,
+    /// The newest finding (of an origin that is down, the newest failure), for
+    /// a person; empty before the first.
     pub reason: String,
     /// Probes that decided it.
     pub probes: u32,
@@ -203,14 +204,21 @@ pub struct OriginView {
 }
 
 impl OriginView {
-    /// The state shown: where no answer was needed, what is believed anyway.
+    /// The state shown. An origin that nobody had to wait for is shown as it
+    /// is otherwise known: it is not in doubt because its probes came second.
     #[must_use]
     pub fn state(&self) -> State {
         match self.answer {
-            Answer::Up => State::Up,
-            Answer::Down => State::Down,
-            Answer::Unknown => State::Unknown,
-            Answer::Pending => self.believed,
+            Answer::Pending => self.known,
+            answer => answer.into(),
+        }
+    }
+
+    /// The same, with nothing pending: what a decision keeps.
+    fn concluded(&self) -> OriginView {
+        OriginView {
+            answer: self.state().into(),
+            ..self.clone()
         }
     }
 }
@@ -417,7 +425,7 @@ fn about(origin: &OriginView, current: bool, alert: bool) -> String {
     if origin.state() != State::Up && !origin.reason.is_empty() {
         clause.push_str(": ");
         clause.push_str(&origin.reason);
-        if origin.probes > 0 && origin.state() == State::Down {
+        if origin.failed > 0 && origin.state() == State::Down {
             clause.push_str(&format!(", {} of {} probes", origin.failed, origin.probes));
         }
     }
@@ -473,7 +481,7 @@ impl Decision {
             site: seen.site.clone(),
             trigger: seen.trigger,
             record: seen.current().map(|origin| origin.at.clone()),
-            origins: seen.origins.clone(),
+            origins: seen.origins.iter().map(OriginView::concluded).collect(),
             steps: plan.steps.clone(),
             reason: plan.reason,
             to,

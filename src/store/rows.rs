@@ -129,10 +129,11 @@ impl Detail {
 
 impl Origin {
     fn view(self) -> Result<OriginView, String> {
+        let answer = one_of(&ANSWERS, answer_word, &self.answer)?;
         Ok(OriginView {
             at: pointer(&self.role, &self.address)?,
-            answer: one_of(&ANSWERS, answer_word, &self.answer)?,
-            believed: one_of(&STATES, State::as_str, &self.believed)?,
+            answer,
+            known: answer.into(),
             reason: self.reason,
             probes: self.probes,
             failed: self.failed,
