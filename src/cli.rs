@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::app::{App, from_file};
+use crate::app::{App, from_file, many};
 use crate::clock::Clock;
 use crate::config::{self, Config, parse_listen};
 use crate::telemetry::{self, LogFormat, LogLevel};
@@ -164,12 +164,8 @@ fn check_config(at: &Where) -> u8 {
     for warning in &config.warnings {
         println!("warning: {warning}");
     }
-    let sites = config.sites.len();
-    println!(
-        "{}: good, {sites} {}",
-        config.source.display(),
-        if sites == 1 { "site" } else { "sites" }
-    );
+    let sites = many(config.sites.len());
+    println!("{}: good, {sites}", config.source.display());
     DONE
 }
 
@@ -198,7 +194,7 @@ async fn serve(args: Serve) -> u8 {
     info!("winding up");
     tokio::select! {
         () = app.stop() => DONE,
-        _ = second_signal() => {
+        _ = told_to_end() => {
             warn!("told twice to end: ending at once");
             FAILED
         }
@@ -238,8 +234,8 @@ async fn wait_for_the_end(app: &App) -> std::io::Result<()> {
     }
 }
 
-/// Waits for another signal to end; without a way to hear one, for ever.
-pub(crate) async fn second_signal() {
+/// Waits for a signal to end; without a way to hear one, for ever.
+pub(crate) async fn told_to_end() {
     let (Ok(mut terminate), Ok(mut interrupt)) = (
         signal(SignalKind::terminate()),
         signal(SignalKind::interrupt()),

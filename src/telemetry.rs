@@ -1,8 +1,10 @@
 //! Logs: to standard error, so that standard output carries results only.
 
 use std::io::IsTerminal;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::format::FmtSpan;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// How a line is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -30,43 +32,32 @@ pub enum LogLevel {
     Trace,
 }
 
-impl LogLevel {
-    fn as_str(self) -> &'static str {
-        match self {
-            LogLevel::Error => "error",
-            LogLevel::Warn => "warn",
-            LogLevel::Info => "info",
-            LogLevel::Debug => "debug",
-            LogLevel::Trace => "trace",
-        }
-    }
-}
-
 /// Starts logging; a second call in one process changes nothing.
 pub fn start(format: LogFormat, level: LogLevel) {
     // The verifier logs every rejected certificate as an error of its own; it
     // is the finding of a probe and said there. Libraries speak up at debug.
-    let others = match level {
-        LogLevel::Debug => "info",
-        LogLevel::Trace => "debug",
-        LogLevel::Error => "error",
-        LogLevel::Warn | LogLevel::Info => "warn",
+    let (ours, others) = match level {
+        LogLevel::Error => (LevelFilter::ERROR, LevelFilter::ERROR),
+        LogLevel::Warn => (LevelFilter::WARN, LevelFilter::WARN),
+        LogLevel::Info => (LevelFilter::INFO, LevelFilter::WARN),
+        LogLevel::Debug => (LevelFilter::DEBUG, LevelFilter::INFO),
+        LogLevel::Trace => (LevelFilter::TRACE, LevelFilter::DEBUG),
     };
-    let filter = format!(
-        "{others},originswitch={},rustls_platform_verifier=off",
-        level.as_str()
-    );
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(filter))
+    let filter = Targets::new()
+        .with_default(others)
+        .with_target("originswitch", ours)
+        .with_target("rustls_platform_verifier", LevelFilter::OFF);
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
-        .with_target(false)
-        .with_span_events(FmtSpan::NONE);
-    let started = match format {
-        LogFormat::Text => builder
-            .with_ansi(std::io::stderr().is_terminal())
-            .try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        .with_target(false);
+    let lines = match format {
+        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
     // Already started: the first call's settings stay.
-    drop(started);
+    drop(
+        tracing_subscriber::registry()
+            .with(lines.with_filter(filter))
+            .try_init(),
+    );
 }

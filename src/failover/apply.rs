@@ -4,8 +4,10 @@
 //! was not answered, read before anything else.
 
 use super::confirm::Carried;
+use super::pass::{Pass, is_flight};
+use super::reading::STALE_AGAIN;
 use super::record::{Reading, altered};
-use super::site::{Pass, STALE_AGAIN, SiteLoop, is_flight};
+use super::site::SiteLoop;
 use super::{Change, Record, Urgency, Written};
 use crate::rule::address::{Address, Place, Role};
 use crate::rule::brakes::HoldReason;
@@ -77,6 +79,7 @@ impl SiteLoop {
         let window = self.site.policy.switch_window;
         let number = self.history.begin(self.tools.clock.moment(), window);
         self.expected = Some(self.places[to].to_string());
+        self.forget_read();
         let written = self.tools.dns.write(&self.site.zone, &changes, until).await;
         let switch = Switch {
             changes,
@@ -157,23 +160,21 @@ impl SiteLoop {
                     self.keep_known(known).await;
                 }
             }
-            Ok(()) => {
-                self.history.undo(switch.number);
-                let said = format!(
-                    "could not confirm the switch to {role}: {text}; read again, the record is as before"
-                );
-                decision.conclude(SwitchResult::Unconfirmed, &said);
-                self.close_row(decision, Some(false)).await;
-                self.metrics.switched(decision);
-            }
-            Err(fault) => {
-                let said = format!("could not confirm the switch to {role}: {text}; {fault}");
+            read => {
+                // A read this soon may be stale, or the write may still be on
+                // its way: the next one settles it.
+                let seen = match read {
+                    Ok(()) => "read again, the record is as before".to_owned(),
+                    Err(fault) => fault,
+                };
+                let said = format!("could not confirm the switch to {role}: {text}; {seen}");
                 decision.conclude(SwitchResult::Unconfirmed, &said);
                 self.close_row(decision, None).await;
                 self.open = Some(OpenSwitch {
                     decision: decision.clone(),
                     number: Some(switch.number),
                 });
+                self.read_no_later_than(self.tools.clock.moment() + STALE_AGAIN);
             }
         }
     }

@@ -1,11 +1,15 @@
 //! Probing until the rule has its answers.
 
 use super::legs::Evidence;
-use super::site::{DECISION_LIMIT, Event, Pass, SiteLoop, is_flight};
+use super::pass::{Pass, is_flight};
+use super::site::{DECISION_LIMIT, Event, SiteLoop};
 use crate::prober::Pace;
 use crate::rule::Moment;
 use crate::rule::brakes::HoldReason;
-use crate::rule::decision::{Decision, Outcome, Plan, Reason, Snapshot, SwitchResult, decide};
+use crate::rule::decision::{
+    Decision, Outcome, Plan, Reason, Snapshot, SwitchResult, Trigger, decide,
+};
+use crate::rule::health::Answer;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,11 +27,22 @@ pub(super) enum Carried {
     Moved,
 }
 
+/// Whether a person who asked would like to hear of an origin that is still
+/// being probed, although nothing depends on it: is the backup ready?
+fn still_telling(snapshot: &Snapshot, plan: &Plan) -> bool {
+    matches!(plan.reason, Reason::Keep(_))
+        && snapshot
+            .origins
+            .iter()
+            .any(|origin| origin.answer == Answer::Pending)
+}
+
 impl SiteLoop {
     /// Confirms, decides, carries out. `None` when told to wind up before
     /// there was a decision.
     pub(super) async fn confirmed_pass(&mut self, mut pass: Pass) -> Option<Arc<Decision>> {
         self.begin_trial();
+        self.handle.inbox().confirming = true;
         self.read_soon();
         let mut cloudflare_until = None;
         let (decision, stored) = loop {
@@ -42,6 +57,7 @@ impl SiteLoop {
                 Carried::Moved => {}
             }
         };
+        self.handle.inbox().confirming = false;
         self.confirmed();
         self.plan_retry(&decision);
         Some(self.finish(decision, pass.answers, stored).await)
@@ -81,7 +97,10 @@ impl SiteLoop {
             let now = self.tools.clock.moment();
             let snapshot = self.snapshot(pass, self.evidence(now, settle_by));
             let unread = self.reading.is_none() && self.read_error.is_none();
-            if !unread && let Outcome::Plan(plan) = decide(&self.site.policy, &snapshot) {
+            if !unread
+                && let Outcome::Plan(plan) = decide(&self.site.policy, &snapshot)
+                && !(pass.trigger == Trigger::Manual && still_telling(&snapshot, &plan))
+            {
                 return Some((snapshot, plan));
             }
             self.publish();

@@ -50,6 +50,8 @@ pub(super) struct Inbox {
     pub(super) alerts: AlertBook,
     pub(super) last_alert: Option<LastAlert>,
     pub(super) look_for_alert: bool,
+    /// A confirmation is under way: a copy of what it knows adds nothing to it.
+    pub(super) confirming: bool,
     pub(super) reloaded: bool,
     pub(super) asked: Vec<Asked>,
 }
@@ -104,12 +106,16 @@ impl SiteHandle {
         received: (Moment, Timestamp),
     ) {
         let mut inbox = self.inbox();
+        let mut news = false;
         if let Some(status) = status {
-            inbox.alerts.take(identity, status, starts_at, received.0);
+            news = inbox.alerts.take(identity, status, starts_at, received.0);
             inbox.last_alert = Some(LastAlert {
                 status,
                 received: received.1,
             });
+        }
+        if inbox.look_for_alert || (inbox.confirming && !news) {
+            return;
         }
         inbox.look_for_alert = true;
         drop(inbox);

@@ -2,7 +2,8 @@
 //!
 //! An origin has a leg for each of its addresses. It is up when all its legs
 //! are; a family that fails on every origin of the site says more about us
-//! than about them, and is left out while it does.
+//! than about them, and is left out while it does. (A host without IPv6 does
+//! not get so far as to see it fail: that it cannot be told is the same here.)
 
 use crate::clock::Clock;
 use crate::config::{Origin, ProbeSettings};
@@ -51,6 +52,15 @@ pub(super) struct Watched {
     legs: Vec<Leg>,
 }
 
+/// What one leg answers.
+#[derive(Debug, Clone, Copy)]
+struct Said {
+    kind: RecordType,
+    answer: Answer,
+    /// Whether its probes do not get through, be it their fault or ours.
+    fails: bool,
+}
+
 /// Which probes answer: those of a confirmation, or all of them.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Evidence {
@@ -67,6 +77,10 @@ pub(super) enum Evidence {
 
 impl Lookout {
     /// Starts the probers of an origin.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "two callers, which pass what they hold"
+    )]
     pub(super) fn watch(
         &self,
         role: Role,
@@ -177,12 +191,7 @@ impl Watched {
         })
     }
 
-    fn answers(
-        &self,
-        evidence: Evidence,
-        limits: Thresholds,
-        current: bool,
-    ) -> Vec<(RecordType, Answer)> {
+    fn answers(&self, evidence: Evidence, limits: Thresholds, current: bool) -> Vec<Said> {
         self.legs
             .iter()
             .map(|leg| {
@@ -206,28 +215,35 @@ impl Watched {
                         }
                     }
                 };
-                (leg.kind, answer)
+                Said {
+                    kind: leg.kind,
+                    answer,
+                    fails: match answer {
+                        Answer::Down => true,
+                        // Probed in vain, and not merely not probed yet.
+                        Answer::Unknown => report
+                            .newest
+                            .as_ref()
+                            .is_some_and(|o| o.finding.verdict() == Verdict::Unknown),
+                        Answer::Up | Answer::Pending => false,
+                    },
+                }
             })
             .collect()
     }
 
     /// The view of this origin, going by the legs that are not left out.
-    fn view(
-        &self,
-        answers: &[(RecordType, Answer)],
-        left_out: &[RecordType],
-        evidence: Evidence,
-    ) -> OriginView {
+    fn view(&self, answers: &[Said], left_out: &[RecordType], evidence: Evidence) -> OriginView {
         let included: Vec<_> = answers
             .iter()
             .enumerate()
-            .filter(|(_, (kind, _))| !left_out.contains(kind))
+            .filter(|(_, said)| !left_out.contains(&said.kind))
             .collect();
-        let answer = join(included.iter().map(|(_, (_, answer))| *answer));
+        let answer = join(included.iter().map(|(_, said)| said.answer));
         // The leg that speaks: the one whose answer became the origin's.
         let speaker = included
             .iter()
-            .find(|(_, (_, given))| *given == answer)
+            .find(|(_, said)| said.answer == answer)
             .map_or(0, |(index, _)| *index);
         let (mut probes, mut failed) = (0, 0);
         let mut reason = String::new();
@@ -298,7 +314,7 @@ fn join(answers: impl Iterator<Item = Answer> + Clone) -> Answer {
 }
 
 /// The families that fail on every origin, unless those are all there are.
-fn left_out(origins: &[Vec<(RecordType, Answer)>]) -> Vec<RecordType> {
+fn left_out(origins: &[Vec<Said>]) -> Vec<RecordType> {
     let Some(first) = origins.first() else {
         return Vec::new();
     };
@@ -306,12 +322,12 @@ fn left_out(origins: &[Vec<(RecordType, Answer)>]) -> Vec<RecordType> {
         origins
             .iter()
             .flatten()
-            .filter(|(leg, _)| *leg == kind)
-            .all(|(_, answer)| *answer == Answer::Down)
+            .filter(|said| said.kind == kind)
+            .all(|said| said.fails)
     };
     let failing: Vec<RecordType> = first
         .iter()
-        .map(|(kind, _)| *kind)
+        .map(|said| said.kind)
         .filter(|&kind| fails(kind))
         .collect();
     if failing.len() == first.len() {
@@ -371,17 +387,24 @@ mod tests {
 
     #[test]
     fn a_family_that_fails_everywhere_is_left_out_unless_everything_fails() {
+        let said = |kind, answer| Said {
+            kind,
+            answer,
+            fails: matches!(answer, Down | Unknown),
+        };
         let site = |main: [Answer; 2], backup: [Answer; 2]| {
             left_out(&[
-                vec![(A, main[0]), (Aaaa, main[1])],
-                vec![(A, backup[0]), (Aaaa, backup[1])],
+                vec![said(A, main[0]), said(Aaaa, main[1])],
+                vec![said(A, backup[0]), said(Aaaa, backup[1])],
             ])
         };
         assert_eq!(site([Up, Down], [Up, Down]), [Aaaa]);
         assert_eq!(site([Down, Down], [Up, Down]), [Aaaa]);
+        assert_eq!(site([Up, Unknown], [Up, Unknown]), [Aaaa]);
+        assert_eq!(site([Down, Unknown], [Up, Down]), [Aaaa]);
         assert!(site([Up, Down], [Up, Up]).is_empty());
         assert!(site([Up, Down], [Up, Pending]).is_empty());
         assert!(site([Down, Down], [Down, Down]).is_empty());
-        assert!(left_out(&[vec![(A, Down)], vec![(A, Down)]]).is_empty());
+        assert!(left_out(&[vec![said(A, Down)], vec![said(A, Down)]]).is_empty());
     }
 }

@@ -301,14 +301,11 @@ pub fn decide(policy: &Policy, seen: &Snapshot) -> Outcome {
         RecordView::Origin(index) => Current::Origin(*index),
         RecordView::Other => Current::Other(seen.current().map_or(Answer::Unknown, |o| o.answer)),
         RecordView::Unclear(sentence) => {
-            return stopped(HoldReason::RecordShape, vec![1], sentence.clone());
+            return stopped(seen, HoldReason::RecordShape, vec![1], sentence);
         }
         RecordView::Unreadable(sentence) => {
-            return stopped(
-                HoldReason::CloudflareUnavailable,
-                Vec::new(),
-                sentence.clone(),
-            );
+            let steps = Vec::new();
+            return stopped(seen, HoldReason::CloudflareUnavailable, steps, sentence);
         }
     };
     let answers: Vec<Answer> = seen.origins[..seen.configured]
@@ -323,7 +320,15 @@ pub fn decide(policy: &Policy, seen: &Snapshot) -> Outcome {
     Outcome::Plan(plan(seen, walked.steps, walked.want, held))
 }
 
-fn stopped(reason: HoldReason, steps: Vec<u8>, because: String) -> Outcome {
+/// A hold that no probe can change; what is known of the origins is told too.
+fn stopped(seen: &Snapshot, reason: HoldReason, steps: Vec<u8>, sentence: &str) -> Outcome {
+    let known = |origin: &&OriginView| origin.state() != State::Unknown;
+    let origins = seen.origins.iter().filter(known);
+    let clauses = origins.map(|origin| about(origin, false, false));
+    let clauses: Vec<String> = std::iter::once(sentence.to_owned())
+        .chain(clauses)
+        .collect();
+    let because = clauses.join("; ");
     Outcome::Plan(Plan {
         steps,
         reason: Reason::Hold(reason),

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::{Path, Query};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -27,14 +27,20 @@ pub(super) struct SitesQuery {
     after: Option<String>,
 }
 
+/// The answer to it.
+#[derive(Serialize)]
+pub(super) struct SitesAnswer {
+    sites: Vec<shown::Site>,
+}
+
 /// `GET /api/v1/sites`.
 pub(super) async fn sites(
     app: App,
     Query(query): Query<SitesQuery>,
-) -> Result<Json<serde_json::Value>, Refusal> {
+) -> Result<Json<SitesAnswer>, Refusal> {
     let limit = count("limit", query.limit.as_deref(), SITES)?;
     let sites = app.sites();
-    let shown: Vec<shown::Site> = sites
+    let sites = sites
         .sites
         .iter()
         .filter(|handle| {
@@ -46,7 +52,7 @@ pub(super) async fn sites(
         .take(limit)
         .map(|handle| shown::Site::of(handle))
         .collect();
-    Ok(Json(serde_json::json!({ "sites": shown })))
+    Ok(Json(SitesAnswer { sites }))
 }
 
 /// `GET /api/v1/sites/{name}`.
@@ -82,11 +88,17 @@ pub(super) struct DecisionsQuery {
     before: Option<String>,
 }
 
+/// The answer to it.
+#[derive(Serialize)]
+pub(super) struct DecisionsAnswer {
+    decisions: Vec<shown::Decision>,
+}
+
 /// `GET /api/v1/decisions`.
 pub(super) async fn decisions(
     app: App,
     Query(query): Query<DecisionsQuery>,
-) -> Result<Json<serde_json::Value>, Refusal> {
+) -> Result<Json<DecisionsAnswer>, Refusal> {
     let limit = count("limit", query.limit.as_deref(), DECISIONS)?;
     let before = match query.before.as_deref().filter(|text| !text.is_empty()) {
         None => None,
@@ -105,8 +117,8 @@ pub(super) async fn decisions(
         let text = format!("the history cannot be read: {fault}");
         Refusal(StatusCode::SERVICE_UNAVAILABLE, text)
     })?;
-    let shown: Vec<_> = found.iter().map(shown::Decision::of).collect();
-    Ok(Json(serde_json::json!({ "decisions": shown })))
+    let decisions = found.iter().map(shown::Decision::of).collect();
+    Ok(Json(DecisionsAnswer { decisions }))
 }
 
 /// The query of an evaluation.

@@ -4,7 +4,7 @@ use super::access::{challenge, may_administrate, may_post};
 use super::{App, BODY_UNIT, BODY_UNITS, Refusal, duration, shown};
 use crate::alertmanager::{self, Alert, Meaning, Webhook};
 use crate::failover::{Request as Asked, SiteHandle};
-use crate::rule::decision::Decision;
+use crate::rule::alerts::AlertStatus;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Query, Request};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -12,7 +12,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -125,7 +125,7 @@ async fn taken(
     let body = whole_body(app, &parts.headers, body, settings.max_body).await?;
     let webhook = parsed(body).await?;
     let reached = hand_out(app, webhook);
-    answer(reached, wait).await
+    Ok(answer(reached, wait).await)
 }
 
 /// Reads the body, within its limits of size, time and memory.
@@ -220,12 +220,10 @@ fn hand_out(app: &App, webhook: Webhook) -> Reached {
     let mut unmatched = webhook.bad;
     let mut example = None;
     for alert in &webhook.alerts {
-        app.metrics.alert(alert.status, received.1);
         let reached = sites.directory.sites_of(alert);
         if reached.is_empty() {
             unmatched += 1;
             example = Some(alert);
-            app.metrics.unmatched();
         }
         let status = match alert.meaning {
             Meaning::Firing | Meaning::Resolved => Some(alert.status),
@@ -245,6 +243,13 @@ fn hand_out(app: &App, webhook: Webhook) -> Reached {
             webhook.truncated
         );
     }
+    let firing = webhook
+        .alerts
+        .iter()
+        .filter(|alert| alert.status == AlertStatus::Firing)
+        .count();
+    let resolved = webhook.alerts.len() - firing;
+    app.metrics.alerts(firing, resolved, unmatched, received.1);
     app.unmatched.add(unmatched, example);
     let sites = counts
         .into_iter()
@@ -253,35 +258,58 @@ fn hand_out(app: &App, webhook: Webhook) -> Reached {
     Reached { sites, unmatched }
 }
 
+/// What is answered.
+#[derive(Serialize)]
+struct Answer {
+    accepted: Vec<Accepted>,
+    unmatched: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decisions: Option<Vec<shown::Decision>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pending: Option<Vec<String>>,
+}
+
+#[derive(Serialize)]
+struct Accepted {
+    site: String,
+    alerts: usize,
+}
+
 /// The answer, at once or when the sites have been decided.
-async fn answer(reached: Reached, wait: Option<Duration>) -> Result<Response, Refusal> {
-    let accepted: Vec<_> = reached
-        .sites
-        .iter()
-        .map(|(handle, alerts)| serde_json::json!({"site": &*handle.site.name, "alerts": alerts}))
-        .collect();
-    let mut body = serde_json::json!({"accepted": accepted, "unmatched": reached.unmatched});
+async fn answer(reached: Reached, wait: Option<Duration>) -> Response {
+    let accepted = reached.sites.iter().map(|(handle, alerts)| Accepted {
+        site: handle.site.name.to_string(),
+        alerts: *alerts,
+    });
+    let mut answer = Answer {
+        accepted: accepted.collect(),
+        unmatched: reached.unmatched,
+        decisions: None,
+        pending: None,
+    };
     if let Some(wait) = wait {
-        let until = Instant::now() + wait;
-        let asked: Vec<_> = reached
-            .sites
-            .iter()
-            .map(|(handle, _)| (handle.site.name.clone(), handle.ask(Asked::Decision)))
-            .collect();
-        let mut decisions = Vec::new();
-        let mut pending = Vec::new();
-        for (name, answer) in asked {
-            match tokio::time::timeout_at(until, answer).await {
-                Ok(Ok(decision)) => decisions.push(decision),
-                Ok(Err(_)) | Err(_) => pending.push(name),
-            }
-        }
-        let decisions: Vec<_> = decisions
-            .iter()
-            .map(|decision: &Arc<Decision>| shown::Decision::of(decision))
-            .collect();
-        body["decisions"] = serde_json::to_value(decisions).unwrap_or_default();
-        body["pending"] = pending.iter().map(|name| name.to_string()).collect();
+        let (decisions, pending) = decided(&reached.sites, Instant::now() + wait).await;
+        answer.decisions = Some(decisions);
+        answer.pending = Some(pending);
     }
-    Ok(axum::Json(body).into_response())
+    axum::Json(answer).into_response()
+}
+
+/// The decisions that come until then, and the sites without one.
+async fn decided(
+    sites: &[(Arc<SiteHandle>, usize)],
+    until: Instant,
+) -> (Vec<shown::Decision>, Vec<String>) {
+    let asked: Vec<_> = sites
+        .iter()
+        .map(|(handle, _)| (&handle.site.name, handle.ask(Asked::Decision)))
+        .collect();
+    let (mut decisions, mut pending) = (Vec::new(), Vec::new());
+    for (name, answer) in asked {
+        match tokio::time::timeout_at(until, answer).await {
+            Ok(Ok(decision)) => decisions.push(shown::Decision::of(&decision)),
+            Ok(Err(_)) | Err(_) => pending.push(name.to_string()),
+        }
+    }
+    (decisions, pending)
 }

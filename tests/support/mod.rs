@@ -1,8 +1,14 @@
 //! What several test programs share.
-#![allow(dead_code, reason = "each test program uses a part of it")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "each test program uses a part of it"
+)]
 
 pub mod openapi;
 pub mod server;
+pub mod skip;
+pub mod world;
 
 /// A client that reuses no connection and asks no proxy.
 pub fn client() -> reqwest::Client {

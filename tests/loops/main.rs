@@ -1,0 +1,21 @@
+//! The real loops of a site in a modelled world: what happens, and exactly when.
+
+mod cloudflare;
+mod leaving;
+mod quiet;
+mod remembering;
+mod returning;
+mod shapes;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::time::Duration;
+
+/// Asserts a time to the few milliseconds that timers round up to.
+#[track_caller]
+pub fn about(is: Duration, wanted: Duration) {
+    assert!(
+        is.abs_diff(wanted) < Duration::from_millis(20),
+        "{is:?} instead of {wanted:?}"
+    );
+}

@@ -1,0 +1,400 @@
+//! A modelled world for the real loops: origins, Cloudflare and a state file
+//! without a network or a disk, on tokio's paused clock. Nothing but time
+//! passes in it, so what happens when is exact.
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | `origins` | addresses that are up, dead in several ways, or flapping |
+//! | `dns` | records, and what becomes of reads and writes |
+//! | `store` | the state file; outlives a crash of the loop |
+//! | here | the rig: a site's real loop among them |
+
+mod dns;
+mod origins;
+mod store;
+
+pub use dns::{FakeDns, ReadCall, ReadFate, WriteCall, WriteFate, contents};
+pub use origins::{FakeOrigins, Mood, Probed};
+pub use store::{Disk, MemoryStore, Row};
+
+use jiff::Timestamp;
+use originswitch::clock::Clock;
+use originswitch::config::{self, Site};
+use originswitch::failover::{Lookout, Request, SiteHandle, SiteLoop, Status, Tools, Ttl};
+use originswitch::metrics::Metrics;
+use originswitch::rule::Moment;
+use originswitch::rule::address::{Address, RecordType};
+use originswitch::rule::alerts::AlertStatus;
+use originswitch::rule::decision::Decision;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// A site with one BACKUP, all settings at their defaults.
+pub const SITE: &str = r#"
+[[site]]
+name = "www"
+hostname = "www.example.com"
+zone = "example.com"
+main = "192.0.2.10"
+backup = "198.51.100.20"
+"#;
+
+/// A site with two BACKUPs.
+pub const THREE: &str = r#"
+[[site]]
+name = "www"
+hostname = "www.example.com"
+zone = "example.com"
+main = "192.0.2.10"
+backup = ["198.51.100.20", "203.0.113.30"]
+"#;
+
+/// Two hostnames, dual stack.
+pub const DUAL: &str = r#"
+[[site]]
+name = "www"
+hostname = ["www.example.com", "example.com"]
+zone = "example.com"
+main = { ipv4 = "192.0.2.10", ipv6 = "2001:db8::10" }
+backup = { ipv4 = "198.51.100.20", ipv6 = "2001:db8::20" }
+"#;
+
+/// The index of MAIN, and of the first BACKUPs.
+pub const MAIN: usize = 0;
+pub const BACKUP: usize = 1;
+pub const BACKUP_2: usize = 2;
+
+/// So many seconds.
+pub fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// So many milliseconds.
+pub fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+/// The configuration of a text without `[cloudflare]`.
+pub fn config(text: &str) -> config::Config {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("o.toml");
+    std::fs::write(
+        &path,
+        format!("[cloudflare]\napi_token = \"s3cret\"\n{text}"),
+    )
+    .unwrap();
+    config::load(&path, []).unwrap_or_else(|faults| panic!("{faults}\n{text}"))
+}
+
+/// The loop of one site, running in a modelled world.
+pub struct Rig {
+    pub clock: Clock,
+    pub origins: FakeOrigins,
+    pub dns: FakeDns,
+    pub store: MemoryStore,
+    pub site: Arc<Site>,
+    pub metrics: Arc<Metrics>,
+    began: Moment,
+    ttl: Ttl,
+    running: Option<Running>,
+    alert: Option<(AlertStatus, Timestamp)>,
+}
+
+struct Running {
+    handle: Arc<SiteHandle>,
+    cancel: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Rig {
+    /// The first site of a configuration, its loop started; the record holds
+    /// MAIN and everything is well.
+    pub fn start(text: &str) -> Rig {
+        let mut rig = Rig::still(text);
+        rig.boot();
+        rig
+    }
+
+    /// The same, with the loop not started yet.
+    pub fn still(text: &str) -> Rig {
+        let config = config(text);
+        Rig::of(config.sites[0].clone(), config.alerts.ttl)
+    }
+
+    /// The same, from a site that was read before.
+    pub fn of(site: Arc<Site>, ttl: Duration) -> Rig {
+        let clock = Clock::simulated("2026-11-23T00:00:00Z".parse().unwrap());
+        Rig {
+            origins: FakeOrigins::new(&clock),
+            dns: FakeDns::new(&site, &clock),
+            store: MemoryStore::default(),
+            metrics: Metrics::new(),
+            began: clock.moment(),
+            ttl: Ttl::new(ttl),
+            clock,
+            site,
+            running: None,
+            alert: None,
+        }
+    }
+
+    /// The default site, at rest on MAIN: its first confirmation is over.
+    pub async fn resting() -> Rig {
+        Rig::resting_with("").await
+    }
+
+    /// The same, with lines of `[rule]`.
+    pub async fn resting_with(rule: &str) -> Rig {
+        Rig::resting_on(&format!("[rule]\n{rule}\n{SITE}")).await
+    }
+
+    /// The same, with any configuration.
+    pub async fn resting_on(text: &str) -> Rig {
+        let rig = Rig::start(text);
+        rig.run_for(secs(5)).await;
+        rig
+    }
+
+    /// Starts the loop, as a process that starts does.
+    pub fn boot(&mut self) {
+        assert!(self.running.is_none(), "it runs already");
+        self.metrics = Metrics::new();
+        let cancel = CancellationToken::new();
+        let handle = SiteHandle::new(self.site.clone());
+        let tools = Tools {
+            dns: Arc::new(self.dns.clone()),
+            store: Arc::new(self.store.clone()),
+            clock: self.clock.clone(),
+            lookout: Lookout {
+                make: self.origins.maker(),
+                places: Arc::new(Semaphore::new(256)),
+                clock: self.clock.clone(),
+                tasks: TaskTracker::new(),
+            },
+            metrics: self.metrics.clone(),
+            alert_ttl: self.ttl.clone(),
+            between_runs: false,
+            cancel: cancel.clone(),
+        };
+        let task = tokio::spawn(SiteLoop::new(handle.clone(), tools, 0).run());
+        self.running = Some(Running {
+            handle,
+            cancel,
+            task,
+        });
+    }
+
+    /// Ends the loop wherever it is, as a crash does.
+    pub async fn crash(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.task.abort();
+            let ended = running.task.await;
+            assert!(
+                ended.as_ref().is_ok() || ended.as_ref().is_err_and(|e| e.is_cancelled()),
+                "the loop panicked: {ended:?}"
+            );
+            self.store.process_died();
+        }
+    }
+
+    /// Crashes and starts again at once.
+    pub async fn restart(&mut self) {
+        self.crash().await;
+        self.boot();
+    }
+
+    /// Ends the loop as SIGTERM does.
+    pub async fn stop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.cancel.cancel();
+            running.task.await.unwrap();
+            self.store.process_died();
+        }
+    }
+
+    pub fn handle(&self) -> &Arc<SiteHandle> {
+        &self.running.as_ref().unwrap().handle
+    }
+
+    pub fn status(&self) -> Arc<Status> {
+        self.handle().status()
+    }
+
+    /// Since the world began.
+    pub fn now(&self) -> Duration {
+        self.at(self.clock.moment())
+    }
+
+    /// A moment, since the world began.
+    pub fn at(&self, moment: Moment) -> Duration {
+        moment.since(self.began)
+    }
+
+    /// Lets time pass.
+    pub async fn run_for(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+    }
+
+    /// Lets time pass until this many seconds since the world began.
+    pub async fn run_to(&self, second: u64) {
+        let until = self.began + secs(second);
+        tokio::time::sleep_until(self.clock.instant(until)).await;
+    }
+
+    /// Lets time pass until something is so; returns how long that took.
+    pub async fn until(&self, limit: Duration, so: impl Fn(&Rig) -> bool) -> Duration {
+        let begin = self.now();
+        while !so(self) {
+            let passed = self.now() - begin;
+            assert!(
+                passed < limit,
+                "not so after {limit:?}: {:#?}",
+                self.story()
+            );
+            self.run_for(ms(1)).await;
+        }
+        self.now() - begin
+    }
+
+    /// The same alert again and again: firing, repeated, resolved, a new one.
+    pub fn alert(&mut self, status: AlertStatus) {
+        let starts_at = match (self.alert, status) {
+            (Some((AlertStatus::Firing, at)), _) | (Some((_, at)), AlertStatus::Resolved) => at,
+            _ => self.clock.now(),
+        };
+        self.alert = Some((status, starts_at));
+        self.alert_as(1, status, starts_at);
+    }
+
+    /// Any alert.
+    pub fn alert_as(&self, identity: u64, status: AlertStatus, starts_at: Timestamp) {
+        let received = (self.clock.moment(), self.clock.now());
+        if let Some(running) = &self.running {
+            let starts_at = Some(starts_at);
+            running
+                .handle
+                .alert(identity, Some(status), starts_at, received);
+        }
+    }
+
+    /// Asks as a person does; answers with the decision.
+    pub async fn ask(&self, request: Request) -> Arc<Decision> {
+        self.handle().ask(request).await.unwrap()
+    }
+
+    /// How an origin behaves from now on, at all its addresses.
+    pub fn mood(&self, origin: usize, mood: Mood) {
+        for address in self.site.origins[origin].place.addresses() {
+            self.origins.set(address, mood.clone());
+        }
+    }
+
+    /// The same for its address of one family.
+    pub fn leg(&self, origin: usize, kind: RecordType, mood: Mood) {
+        let address = self.site.origins[origin].place.of_kind(kind).unwrap();
+        self.origins.set(address, mood);
+    }
+
+    /// The origin refuses connections from now on.
+    pub fn kill(&self, origin: usize) {
+        self.mood(origin, Mood::Refusing);
+    }
+
+    /// The origin answers from now on.
+    pub fn revive(&self, origin: usize) {
+        self.mood(origin, Mood::Up);
+    }
+
+    /// The first address of an origin.
+    pub fn address(&self, origin: usize) -> Address {
+        self.site.origins[origin].place.addresses()[0].clone()
+    }
+
+    /// What the records hold in truth: the index of an origin, if all of them
+    /// hold the same one.
+    pub fn record(&self) -> Option<usize> {
+        let held = self.content();
+        let place = |origin: &config::Origin| origin.place.to_string() == held;
+        self.site.origins.iter().position(place)
+    }
+
+    /// What the records hold in truth, as text.
+    pub fn content(&self) -> String {
+        let records = self.dns.records();
+        contents(records.iter().map(|record| record.content.as_str()))
+    }
+
+    /// The writes asked for.
+    pub fn writes(&self) -> Vec<WriteCall> {
+        self.dns.writes()
+    }
+
+    /// When they were asked for, since the world began.
+    pub fn write_times(&self) -> Vec<Duration> {
+        self.writes().iter().map(|write| write.at).collect()
+    }
+
+    /// The stored decisions, oldest first.
+    pub fn decisions(&self) -> Vec<Decision> {
+        let rows = self.store.rows();
+        rows.into_iter().map(|row| row.decision).collect()
+    }
+
+    /// Their reasons, with the results of switches.
+    pub fn reasons(&self) -> Vec<String> {
+        self.decisions()
+            .iter()
+            .map(|decision| match decision.result {
+                Some(result) => format!("{} {}", decision.reason.as_str(), result.as_str()),
+                None => decision.reason.as_str().to_owned(),
+            })
+            .collect()
+    }
+
+    /// The reason of the newest stored decision.
+    pub fn reason(&self) -> String {
+        self.reasons().pop().unwrap_or_default()
+    }
+
+    /// The stored decisions for a reader of a failed test.
+    pub fn story(&self) -> Vec<String> {
+        self.decisions()
+            .iter()
+            .map(|decision| {
+                let at = self.at(self.clock.moment_of(decision.time));
+                let result = decision.result.map_or("", |result| result.as_str());
+                format!(
+                    "{:?} {} {} {result}: {}",
+                    at,
+                    decision.trigger.as_str(),
+                    decision.reason.as_str(),
+                    decision.explanation
+                )
+            })
+            .collect()
+    }
+
+    /// The sum of all series of a metric whose labels contain `labels`.
+    pub fn metric(&self, name: &str, labels: &str) -> f64 {
+        let text = String::from_utf8(self.metrics.text()).unwrap();
+        let lines = text.lines().filter(|line| {
+            line.strip_prefix(name)
+                .is_some_and(|rest| rest.starts_with([' ', '{']))
+                && line.contains(labels)
+        });
+        let value = |line: &str| line.rsplit(' ').next()?.parse::<f64>().ok();
+        lines.filter_map(value).sum()
+    }
+
+    /// The moment the first probe of an origin failed after `since`.
+    pub fn first_failure(&self, origin: usize, since: Duration) -> Duration {
+        use originswitch::rule::finding::Verdict;
+        let log = self.origins.log_of(&self.address(origin));
+        let failed = |p: &&Probed| p.verdict == Verdict::Down && self.at(p.started) >= since;
+        self.at(log.iter().find(failed).unwrap().started)
+    }
+}

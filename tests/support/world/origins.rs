@@ -1,0 +1,182 @@
+//! Origins that are up, dead in several ways, or flapping, without a network.
+
+use futures_util::future::BoxFuture;
+use originswitch::clock::Clock;
+use originswitch::config::ProbeSettings;
+use originswitch::failover::MakeProbe;
+use originswitch::prober::{Probe, Sample};
+use originswitch::rule::Moment;
+use originswitch::rule::address::Address;
+use originswitch::rule::finding::{Finding, Phase, Phases, Verdict};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// How an address behaves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mood {
+    /// Answers at once.
+    Up,
+    /// Refuses at once.
+    Refusing,
+    /// Swallows packets: a timeout when the probe's limit is over.
+    Swallowing,
+    /// Takes the request and never answers: the same, one phase later.
+    Hanging,
+    /// Our own side fails at once: no evidence.
+    Unknown,
+    /// The result comes so long after the limit that it says more about us.
+    Late,
+    /// Refuses the next so many probes, then is up.
+    Blip(u32),
+    /// Up, refusing, up, refusing … from probe to probe.
+    Alternating,
+    /// Up for the first duration, refusing for the second, and again.
+    Flapping(Duration, Duration),
+}
+
+/// A probe that ran to its end.
+#[derive(Debug, Clone)]
+pub struct Probed {
+    pub address: Address,
+    pub started: Moment,
+    pub finished: Moment,
+    pub verdict: Verdict,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    moods: HashMap<Address, (Mood, Moment)>,
+    calls: HashMap<Address, u64>,
+    log: Vec<Probed>,
+    started: u64,
+}
+
+/// All addresses of the world; one that was never given a mood is up.
+#[derive(Clone)]
+pub struct FakeOrigins {
+    state: Arc<Mutex<State>>,
+    clock: Clock,
+}
+
+impl FakeOrigins {
+    pub fn new(clock: &Clock) -> FakeOrigins {
+        FakeOrigins {
+            state: Arc::default(),
+            clock: clock.clone(),
+        }
+    }
+
+    pub fn set(&self, address: &Address, mood: Mood) {
+        let now = self.clock.moment();
+        let mut state = self.state.lock().unwrap();
+        state.calls.insert(address.clone(), 0);
+        state.moods.insert(address.clone(), (mood, now));
+    }
+
+    /// All probes that ended, in the order in which they did.
+    pub fn log(&self) -> Vec<Probed> {
+        self.state.lock().unwrap().log.clone()
+    }
+
+    /// Those of one address, in the order in which they started.
+    pub fn log_of(&self, address: &Address) -> Vec<Probed> {
+        let mut log = self.log();
+        log.retain(|probed| probed.address == *address);
+        log.sort_by_key(|probed| probed.started);
+        log
+    }
+
+    /// Probes that were started.
+    pub fn started(&self) -> u64 {
+        self.state.lock().unwrap().started
+    }
+
+    pub fn maker(&self) -> MakeProbe {
+        let origins = self.clone();
+        Arc::new(move |address, settings: &Arc<ProbeSettings>| {
+            Arc::new(FakeProbe {
+                origins: origins.clone(),
+                address: address.clone(),
+                limit: settings.timeout,
+            })
+        })
+    }
+
+    /// What a probe of `address` that starts now will find, and when.
+    fn fate(&self, address: &Address, limit: Duration) -> (Duration, Finding) {
+        let now = self.clock.moment();
+        let mut state = self.state.lock().unwrap();
+        state.started += 1;
+        let call = state.calls.entry(address.clone()).or_default();
+        *call += 1;
+        let call = *call;
+        let (mood, since) = state
+            .moods
+            .get(address)
+            .cloned()
+            .unwrap_or((Mood::Up, Moment::default()));
+        let up = (
+            Duration::ZERO,
+            Finding::Connected {
+                after: Duration::ZERO,
+            },
+        );
+        let refused = (Duration::ZERO, Finding::Refused);
+        let timeout = |phase| (limit, Finding::Timeout { phase, limit });
+        let choose = |good: bool| if good { up.clone() } else { refused.clone() };
+        match mood {
+            Mood::Up => up,
+            Mood::Refusing => refused,
+            Mood::Swallowing => timeout(Phase::Connect),
+            Mood::Hanging => timeout(Phase::Response),
+            Mood::Unknown => {
+                let what = Finding::Local("no sockets left".into());
+                (Duration::ZERO, what)
+            }
+            Mood::Late => (limit + Duration::from_secs(3), Finding::Refused),
+            Mood::Blip(probes) => choose(call > u64::from(probes)),
+            Mood::Alternating => choose(call % 2 == 1),
+            Mood::Flapping(good, bad) => {
+                let period = (good + bad).as_nanos().max(1);
+                choose(now.since(since).as_nanos() % period < good.as_nanos())
+            }
+        }
+    }
+}
+
+struct FakeProbe {
+    origins: FakeOrigins,
+    address: Address,
+    limit: Duration,
+}
+
+impl Probe for FakeProbe {
+    fn probe(&self) -> BoxFuture<'_, Sample> {
+        Box::pin(async move {
+            let clock = &self.origins.clock;
+            let started = clock.moment();
+            let (delay, finding) = self.origins.fate(&self.address, self.limit);
+            if !delay.is_zero() {
+                tokio::time::sleep(delay).await;
+            }
+            let finished = clock.moment();
+            let late = finished.since(started) > self.limit + Duration::from_secs(1);
+            let verdict = if late {
+                Verdict::Unknown
+            } else {
+                finding.verdict()
+            };
+            self.origins.state.lock().unwrap().log.push(Probed {
+                address: self.address.clone(),
+                started,
+                finished,
+                verdict,
+            });
+            Sample {
+                finding,
+                phases: Phases::default(),
+            }
+        })
+    }
+}

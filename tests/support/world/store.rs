@@ -1,0 +1,294 @@
+//! A state file in memory: it outlives the loop, and can fail or stall.
+
+use futures_util::future::BoxFuture;
+use jiff::{SignedDuration, Timestamp};
+use originswitch::failover::{KnownRecord, PastSwitch, SiteMemory, Store, StoreFault, Undoubted};
+use originswitch::rule::decision::{Decision, SwitchResult};
+use originswitch::store::PATIENCE;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+type Answer<'a, T> = BoxFuture<'a, Result<T, StoreFault>>;
+
+/// How the disk does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Disk {
+    #[default]
+    Fine,
+    /// It refuses writes.
+    Full,
+    /// A write takes so long that its caller is sent away; it is carried out
+    /// once the disk is fine again.
+    Stalls,
+}
+
+/// A row of the history.
+#[derive(Debug, Clone)]
+pub struct Row {
+    pub decision: Decision,
+    /// When it was sent, for a switch.
+    pub sent: Option<Timestamp>,
+    pub applied: Option<bool>,
+}
+
+#[derive(Debug, Clone)]
+enum Order {
+    Begin(Decision),
+    Conclude(i64, Decision, Option<bool>),
+    Record(Decision),
+    Prove(String),
+    Undoubted(Undoubted),
+    Known(KnownRecord),
+}
+
+#[derive(Debug, Default)]
+struct State {
+    rows: Vec<Row>,
+    proofs: Vec<String>,
+    undoubted: Option<Undoubted>,
+    known: Option<KnownRecord>,
+    last_switch: Option<Timestamp>,
+    disk: Disk,
+    backlog: Vec<Order>,
+    delay: Duration,
+    writes: u64,
+}
+
+/// The simulated state file of one site. Clones share it.
+#[derive(Clone, Default)]
+pub struct MemoryStore(Arc<Mutex<State>>);
+
+impl MemoryStore {
+    fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
+        work(&mut self.0.lock().unwrap())
+    }
+
+    /// From now on a write takes this long; it is done when it begins.
+    pub fn delay(&self, delay: Duration) {
+        self.with(|state| state.delay = delay);
+    }
+
+    /// How the disk does from now on; once it is fine, what waited is written.
+    pub fn disk(&self, disk: Disk) {
+        self.with(|state| {
+            state.disk = disk;
+            if disk == Disk::Fine {
+                for order in std::mem::take(&mut state.backlog) {
+                    state.perform(order);
+                }
+            }
+        });
+    }
+
+    /// The process ended: what waited in its memory is gone.
+    pub fn process_died(&self) {
+        self.with(|state| state.backlog.clear());
+    }
+
+    /// Intents stored so far.
+    pub fn begun(&self) -> usize {
+        self.with(|state| state.rows.iter().filter(|row| row.sent.is_some()).count())
+    }
+
+    /// The history, oldest first.
+    pub fn rows(&self) -> Vec<Row> {
+        self.with(|state| state.rows.clone())
+    }
+
+    pub fn undoubted(&self) -> Option<Undoubted> {
+        self.with(|state| state.undoubted.clone())
+    }
+
+    pub fn known(&self) -> Option<KnownRecord> {
+        self.with(|state| state.known.clone())
+    }
+
+    /// Writes of any kind so far.
+    pub fn writes(&self) -> u64 {
+        self.with(|state| state.writes)
+    }
+
+    async fn order(&self, order: Order) -> Result<i64, StoreFault> {
+        let (disk, done, delay) = self.with(|state| {
+            state.writes += 1;
+            match state.disk {
+                Disk::Fine => (Disk::Fine, state.perform(order), state.delay),
+                disk => {
+                    state.backlog.push(order);
+                    (disk, 0, PATIENCE)
+                }
+            }
+        });
+        match disk {
+            Disk::Fine => {
+                if !delay.is_zero() {
+                    tokio::time::sleep(delay).await;
+                }
+                Ok(done)
+            }
+            Disk::Full => Err(StoreFault("the disk is full".into())),
+            Disk::Stalls => {
+                tokio::time::sleep(delay).await;
+                Err(StoreFault("the disk stalls".into()))
+            }
+        }
+    }
+}
+
+impl State {
+    fn perform(&mut self, order: Order) -> i64 {
+        match order {
+            Order::Begin(mut decision) => {
+                decision.result = Some(SwitchResult::Unconfirmed);
+                let sent = Some(decision.time);
+                self.add(decision, sent, None)
+            }
+            Order::Conclude(id, decision, applied) => {
+                self.amend(id, decision, applied);
+                id
+            }
+            Order::Record(decision) => self.complete(decision),
+            Order::Prove(fingerprint) => {
+                if !self.proofs.contains(&fingerprint) {
+                    self.proofs.push(fingerprint);
+                }
+                0
+            }
+            Order::Undoubted(undoubted) => {
+                self.undoubted = Some(undoubted);
+                0
+            }
+            Order::Known(known) => {
+                self.known = Some(known);
+                0
+            }
+        }
+    }
+
+    fn add(
+        &mut self,
+        mut decision: Decision,
+        sent: Option<Timestamp>,
+        applied: Option<bool>,
+    ) -> i64 {
+        let id = i64::try_from(self.rows.len()).unwrap() + 1;
+        decision.id = Some(id);
+        self.rows.push(Row {
+            decision,
+            sent,
+            applied,
+        });
+        id
+    }
+
+    fn amend(&mut self, id: i64, mut decision: Decision, applied: Option<bool>) {
+        let index = usize::try_from(id - 1).unwrap();
+        decision.id = Some(id);
+        if applied == Some(true) {
+            self.last_switch = self.last_switch.max(self.rows[index].sent);
+        }
+        self.rows[index].decision = decision;
+        self.rows[index].applied = applied;
+    }
+
+    /// A switch whose intent came too late to be answered completes that row.
+    fn complete(&mut self, decision: Decision) -> i64 {
+        let applied = match decision.result {
+            Some(SwitchResult::Confirmed) => Some(true),
+            Some(SwitchResult::Rejected) => Some(false),
+            Some(SwitchResult::Unconfirmed | SwitchResult::DryRun) | None => None,
+        };
+        let begun = self
+            .rows
+            .iter()
+            .position(|row| row.sent == Some(decision.time) && row.applied.is_none());
+        match (begun, decision.result) {
+            (Some(index), _) => {
+                let id = i64::try_from(index).unwrap() + 1;
+                if decision.result.is_none() {
+                    // Given up before anything was sent: it counts nowhere.
+                    self.rows[index].sent = None;
+                }
+                self.amend(id, decision, applied);
+                id
+            }
+            (None, Some(SwitchResult::Confirmed | SwitchResult::Unconfirmed)) => {
+                let sent = Some(decision.time);
+                self.last_switch = self.last_switch.max(sent);
+                self.add(decision, sent, applied)
+            }
+            (None, _) => self.add(decision, None, applied),
+        }
+    }
+
+    fn memory(&self, now: Timestamp, window: Duration) -> SiteMemory {
+        let window = SignedDuration::try_from(window).unwrap_or(SignedDuration::MAX);
+        let since = now.checked_sub(window).unwrap_or(Timestamp::MIN);
+        let switches = self.rows.iter().filter_map(|row| {
+            Some(PastSwitch {
+                id: row.decision.id?,
+                at: row.sent.filter(|&at| at >= since)?,
+                applied: row.applied,
+            })
+        });
+        let open = |row: &&Row| row.sent.is_some() && row.applied.is_none();
+        SiteMemory {
+            proofs: self.proofs.clone(),
+            undoubted: self.undoubted.clone(),
+            switches: switches.collect(),
+            last_switch: self.last_switch,
+            last_decision: self.rows.last().map(|row| row.decision.clone()),
+            known_record: self.known.clone(),
+            open_switch: self
+                .rows
+                .iter()
+                .rev()
+                .find(open)
+                .map(|row| row.decision.clone()),
+        }
+    }
+}
+
+impl Store for MemoryStore {
+    fn load<'a>(&'a self, _: &'a str, now: Timestamp, window: Duration) -> Answer<'a, SiteMemory> {
+        let memory = self.with(|state| state.memory(now, window));
+        Box::pin(std::future::ready(Ok(memory)))
+    }
+
+    fn begin_switch<'a>(&'a self, decision: &'a Decision) -> Answer<'a, i64> {
+        Box::pin(self.order(Order::Begin(decision.clone())))
+    }
+
+    fn conclude_switch<'a>(
+        &'a self,
+        id: i64,
+        decision: &'a Decision,
+        applied: Option<bool>,
+    ) -> Answer<'a, ()> {
+        let order = Order::Conclude(id, decision.clone(), applied);
+        Box::pin(async move { self.order(order).await.map(drop) })
+    }
+
+    fn record<'a>(&'a self, decision: &'a Decision) -> Answer<'a, i64> {
+        Box::pin(self.order(Order::Record(decision.clone())))
+    }
+
+    fn prove<'a>(&'a self, _: &'a str, fingerprint: &'a str, _: Timestamp) -> Answer<'a, ()> {
+        let order = Order::Prove(fingerprint.to_owned());
+        Box::pin(async move { self.order(order).await.map(drop) })
+    }
+
+    fn save_undoubted<'a>(&'a self, _: &'a str, undoubted: &'a Undoubted) -> Answer<'a, ()> {
+        let order = Order::Undoubted(undoubted.clone());
+        Box::pin(async move { self.order(order).await.map(drop) })
+    }
+
+    fn save_known_record<'a>(&'a self, _: &'a str, known: &'a KnownRecord) -> Answer<'a, ()> {
+        let order = Order::Known(known.clone());
+        Box::pin(async move { self.order(order).await.map(drop) })
+    }
+
+    fn healthy(&self) -> bool {
+        self.with(|state| state.disk == Disk::Fine && state.backlog.is_empty())
+    }
+}
