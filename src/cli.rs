@@ -150,7 +150,7 @@ pub fn run() -> ExitCode {
 
 /// The configuration, or every fault of it on standard error.
 fn load(at: &Where) -> Result<Config, u8> {
-    config::load(&at.config, std::env::vars()).map_err(|faults| {
+    config::load(&at.config, config::environment()).map_err(|faults| {
         eprintln!("{faults}");
         USAGE
     })

@@ -252,7 +252,8 @@ impl Prober {
         }
         let verdict = seen.finding.verdict();
         let turned = self.publish(state, Some(seen)) != Some(verdict);
-        if in_trial || transition.is_some() || turned {
+        // A failure may be the one that a confirmation just missed.
+        if in_trial || transition.is_some() || turned || verdict == Verdict::Down {
             self.site.notify_one();
         }
     }

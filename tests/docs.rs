@@ -105,11 +105,11 @@ fn exported() -> Exported {
     metrics.cloudflare_up(true);
     metrics.ratelimit_remaining(1200);
     let site = metrics.site(&Arc::from("www"), 2);
-    let holds = Reason::ALL.into_iter().filter_map(|reason| match reason {
+    let mut holds = Reason::ALL.into_iter().filter_map(|reason| match reason {
         Reason::Hold(hold) => Some(hold),
         Reason::Keep(_) | Reason::Switch(_) => None,
     });
-    site.hold(None, holds.last());
+    site.hold(None, holds.next_back());
     site.record(Some(Role::of_index(0)));
     site.origin(Role::of_index(0), State::Up);
     site.alert_unconfirmed(true);

@@ -118,6 +118,12 @@ pub trait Dns: Send + Sync + 'static {
     /// How long to wait between steady reads of one site's names, so that the
     /// budget is never eaten by looking.
     fn pace(&self, interval: Duration) -> Duration;
+
+    /// A number that changes when it may be worth asking again at once what
+    /// was refused: with another token.
+    fn epoch(&self) -> u64 {
+        0
+    }
 }
 
 /// The state file failed: one sentence.

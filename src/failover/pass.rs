@@ -25,6 +25,8 @@ pub(super) struct Pass {
     pub(super) dry_run: bool,
     pub(super) by_hand: bool,
     pub(super) asked_for: bool,
+    /// A read before a write took so long that it was decided again.
+    pub(super) slow_read: bool,
     pub(super) answers: Vec<oneshot::Sender<Arc<Decision>>>,
 }
 
@@ -36,6 +38,7 @@ impl SiteLoop {
             dry_run: self.site.policy.dry_run,
             by_hand: false,
             asked_for: false,
+            slow_read: false,
             answers: Vec::new(),
         }
     }
@@ -135,7 +138,11 @@ impl SiteLoop {
             Outcome::Wait(_) => return Some(Trigger::Timer),
         };
         if let Reason::Switch(_) = plan.reason {
-            if self.retry_at.is_none_or(|at| at <= now) {
+            let wish = Decision::of(&snapshot, &plan);
+            let put_off = self.last.as_ref().is_some_and(|last| {
+                last.record == wish.record && (last.to.is_none() || last.to == wish.to)
+            });
+            if !put_off || self.retry_at.is_none_or(|at| at <= now) {
                 return Some(Trigger::Timer);
             }
             // Put off: what was said when it was put off still holds.
@@ -190,10 +197,13 @@ impl SiteLoop {
                 .is_some_and(|last| decision.same_as(last));
         if news && !stored {
             decision.id = self.tools.store.record(&decision).await.ok();
+            self.name_open(&decision);
         }
         if news {
             log(&decision);
-            if decision.result == Some(SwitchResult::DryRun) {
+            let wish = |d: &Decision| (d.reason, d.record.clone(), d.to.clone(), d.result);
+            let wished = self.last.as_ref().map(|last| wish(last));
+            if decision.result == Some(SwitchResult::DryRun) && wished != Some(wish(&decision)) {
                 self.metrics.switched(&decision);
             }
         }
@@ -261,7 +271,9 @@ impl SiteLoop {
     pub(super) async fn join(&mut self, pass: &mut Pass) -> bool {
         let (alert, asked) = {
             let mut inbox = self.handle.inbox();
-            let alert = std::mem::take(&mut inbox.look_for_alert);
+            // An alert is for a pass that may act.
+            let alert = (pass.dry_run == self.site.policy.dry_run)
+                && std::mem::take(&mut inbox.look_for_alert);
             (alert, std::mem::take(&mut inbox.asked))
         };
         let mut later = Vec::new();
@@ -304,6 +316,9 @@ impl SiteLoop {
         self.retry_at = None;
         if self.foreign.take().is_some() {
             self.adopt_reading().await;
+            let now = self.tools.clock.moment();
+            let from = self.well.running().then_some(now);
+            self.well.restart(from);
         }
         info!(site = %self.site.name, "{}: budget and foreign edit are released, by hand", self.site.name);
     }

@@ -6,8 +6,7 @@ use super::{KnownRecord, Record, Unavailable, Urgency};
 use crate::config::Origin;
 use crate::rule::Moment;
 use crate::rule::address::{Holding, Role};
-use crate::rule::brakes::{Foreign, HoldReason};
-use crate::rule::decision::Reason;
+use crate::rule::brakes::Foreign;
 use futures_util::future::BoxFuture;
 use std::time::Duration;
 use tracing::warn;
@@ -22,11 +21,10 @@ pub(super) type ReadFlight = BoxFuture<'static, Result<Vec<Record>, Unavailable>
 impl SiteLoop {
     pub(super) fn start_read(&self) -> ReadFlight {
         let (dns, site) = (self.tools.dns.clone(), self.site.clone());
-        let urgency = match &self.last {
-            Some(last) if last.reason == Reason::Hold(HoldReason::CloudflareUnavailable) => {
-                Urgency::Flight
-            }
-            _ => Urgency::Steady,
+        let urgency = if self.flight_waits {
+            Urgency::Flight
+        } else {
+            Urgency::Steady
         };
         let until = tokio::time::Instant::now() + DECISION_LIMIT;
         Box::pin(async move { dns.read(&site.zone, &site.hostnames, urgency, until).await })
@@ -34,6 +32,11 @@ impl SiteLoop {
 
     /// Takes the answer of a read.
     pub(super) async fn take_answer(&mut self, answer: Result<Vec<Record>, Unavailable>) {
+        let epoch = self.tools.dns.epoch();
+        if std::mem::replace(&mut self.epoch, epoch) != epoch {
+            // Another token: what was refused may be tried at once.
+            self.retry_at = None;
+        }
         match answer {
             Ok(records) => {
                 self.read_error = None;
@@ -71,7 +74,8 @@ impl SiteLoop {
         self.settle_open(&reading).await;
         let changed = match &self.reading {
             Some(before) => before.holding != reading.holding,
-            None => false,
+            // Away until now: what could not be decided can be.
+            None => !self.handle.inbox().confirming,
         };
         self.record_changed |= changed;
         self.set_reading(reading);

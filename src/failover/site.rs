@@ -115,6 +115,10 @@ pub struct SiteLoop {
     /// What a write under way, or one of unknown outcome, makes the record hold.
     pub(super) expected: Option<String>,
     pub(super) trial: u64,
+    /// A dead origin could not be left because Cloudflare could not be asked.
+    pub(super) flight_waits: bool,
+    /// The token that the last refusal was for, as the DNS side counts them.
+    pub(super) epoch: u64,
     pub(super) stale_reads: u32,
     pub(super) read_flight: Option<ReadFlight>,
     pub(super) next_read: Moment,
@@ -179,6 +183,8 @@ impl SiteLoop {
             refusals: 0,
             expected: None,
             trial: 0,
+            flight_waits: false,
+            epoch: 0,
             read_flight: None,
             record_changed: false,
             stale_reads: 0,
@@ -228,6 +234,10 @@ impl SiteLoop {
         let decision = self.confirmed_pass(pass).await;
         // What came in while the disk was waited for: no later pass takes it in.
         self.absorb().await;
+        if self.views(Evidence::Routine)[MAIN].state() != State::Up {
+            // MAIN's time counts only if every run saw it up.
+            self.well.restart(None);
+        }
         self.save_wellness().await;
         decision
     }
@@ -296,7 +306,7 @@ impl SiteLoop {
         if std::mem::take(&mut self.record_changed) {
             return Some(Look::Confirm(Trigger::Record));
         }
-        if self.doubted() && self.retry_at.is_none_or(|at| at <= now) {
+        if self.doubted() {
             return Some(Look::Confirm(Trigger::Probe));
         }
         (self.next_pass <= now).then_some(Look::Routine)

@@ -49,13 +49,6 @@ impl Metrics {
         let revision = option_env!("ORIGINSWITCH_REVISION").unwrap_or("unknown");
         let build = [env!("CARGO_PKG_VERSION"), revision];
         self.process.build.with_label_values(&build).set(1);
-        for status in [AlertStatus::Firing, AlertStatus::Resolved] {
-            self.process.alerts.with_label_values(&[status.as_str()]);
-        }
-        for phase in PHASES {
-            self.per_site.probe_duration.with_label_values(&[phase]);
-        }
-        self.process.webhook_requests.with_label_values(&["200"]);
         self.process.state_up.set(1);
         let process = prometheus::process_collector::ProcessCollector::for_self();
         self.registry
@@ -96,8 +89,10 @@ impl Metrics {
             (AlertStatus::Firing, firing),
             (AlertStatus::Resolved, resolved),
         ] {
-            let counter = self.process.alerts.with_label_values(&[status.as_str()]);
-            counter.inc_by(alerts as u64);
+            if alerts > 0 {
+                let counter = self.process.alerts.with_label_values(&[status.as_str()]);
+                counter.inc_by(alerts as u64);
+            }
         }
         self.process.alerts_unmatched.inc_by(unmatched as u64);
         if firing + resolved > 0 {
