@@ -184,9 +184,20 @@ impl App {
         core.start_sites(None).await;
         let listening = server::serve(addr, server::router(Arc::new(shared)))
             .await
-            .with_context(|| format!("cannot listen on {addr}"))?;
+            .with_context(|| {
+                format!("cannot listen on {addr} (is another one running? --listen or server.listen name another)")
+            })?;
         for warning in &core.config.warnings {
             warn!("{warning}");
+        }
+        let dry = core
+            .config
+            .sites
+            .iter()
+            .filter(|s| s.policy.dry_run)
+            .count();
+        if dry > 0 {
+            warn!("dry_run: {} watched, decided and never switched", many(dry));
         }
         info!(
             listen = %listening.addr,

@@ -121,7 +121,7 @@ fn configure(stage: &Stage, folder: &std::path::Path) -> anyhow::Result<Config> 
     let text = format!(
         "[cloudflare]\napi_token = \"{TOKEN}\"\napi_url = \"{api}\"\n\
          [probe]\nkind = \"http\"\ninterval = \"2s\"\n\
-         [rule]\nconfirm_interval = \"500ms\"\nfailback_after = \"{FAILBACK_AFTER}\"\n\
+         [rule]\nconfirm_interval = \"500ms\"\nfailback_after = \"{FAILBACK_AFTER}\"\nmax_switches = 100\n\
          [[site]]\nname = \"www\"\nhostname = \"{HOSTNAME}\"\nzone = \"example.com\"\n\
          main = {{ ipv4 = \"{MAIN_IP}\", port = {main} }}\n\
          backup = {{ ipv4 = \"{BACKUP_IP}\", port = {backup} }}\n",

@@ -259,8 +259,11 @@ impl Client {
         let now = Instant::now();
         lock(&self.gate)
             .check(call.zone.as_deref(), call.urgency, now)
-            .map_err(|(text, left)| {
-                let text = format!("{text} (asked again in {} s)", left.as_secs() + 1);
+            .map_err(|(text, _)| {
+                // Without a countdown: it is logged when it changes.
+                let text = format!(
+                    "{text} (Cloudflare is asked again after a while, and at once with another token)"
+                );
                 Fault::new(Kind::Stopped, text)
             })?;
         lock(&self.budget)
@@ -328,7 +331,10 @@ impl Client {
             };
             Fault::new(
                 kind,
-                format!("Cloudflare cannot be reached: {}", chain(&error)),
+                format!(
+                    "Cloudflare cannot be reached: {}: check the network, cloudflare.api_url and HTTPS_PROXY",
+                    chain(&error)
+                ),
             )
         })?;
         self.note_limits(&response);
@@ -387,7 +393,12 @@ impl Client {
             let text = format!("Cloudflare's answer to {} is not readable", call.operation);
             return Err(Fault::new(Kind::Lost, text));
         }
-        let text = format!("HTTP {code}, {why}");
+        let hint = if has(&[7000, 7003]) {
+            ": check zone_id (or zone) and cloudflare.api_url"
+        } else {
+            ""
+        };
+        let text = format!("HTTP {code}, {why}{hint}");
         Err(Fault::new(Kind::Refused(code), text))
     }
 

@@ -63,6 +63,8 @@ pub(super) struct Inbox {
 pub struct Status {
     /// Where the record points; `None` while that is not known.
     pub record: Option<Pointer>,
+    /// Why the record cannot be read now; what it points to is from before.
+    pub record_error: Option<String>,
     /// What is known of each origin.
     pub origins: Vec<OriginView>,
     /// What holds the site, if anything does.

@@ -251,6 +251,7 @@ impl SiteLoop {
         self.metrics.alert_unconfirmed(firing && up);
         let status = Status {
             record: current.map(|view| view.at.clone()),
+            record_error: self.read_error.clone(),
             hold: self.hold,
             alert,
             last_decision: self.last.clone(),

@@ -251,7 +251,11 @@ fn place_of(hostname: &str, main: &Place, records: &[Held]) -> Result<Place, Str
     for kind in main.kinds() {
         let held: Vec<_> = of_name().filter(|r| r.kind == kind).collect();
         match held.as_slice() {
-            [] => return Err(format!("{hostname} has no record of type {kind}")),
+            [] => {
+                return Err(format!(
+                    "{hostname} has no record of type {kind}: create it in Cloudflare, or correct hostname"
+                ));
+            }
             [one] => {
                 addresses.push(Address::parse(kind, &one.content).ok_or_else(|| {
                     format!("{hostname}: {:?} is no content of {kind}", one.content)
@@ -330,7 +334,10 @@ mod tests {
             Holding::Unclear(sentence) => sentence,
             other => panic!("{other:?}"),
         };
-        assert_eq!(said(&[]), "www.example.com has no record of type A");
+        assert_eq!(
+            said(&[]),
+            "www.example.com has no record of type A: create it in Cloudflare, or correct hostname"
+        );
         assert_eq!(
             said(&[a("192.0.2.10"), a("198.51.100.20")]),
             "www.example.com has 2 records of type A (192.0.2.10, 198.51.100.20)"

@@ -145,8 +145,8 @@ fn unproven(policy: &Policy, given: &Circumstances) -> Option<Hold> {
         return None;
     }
     let because = "the origin to be left was never seen up with its present probe settings, \
-                   so the probe may be what is wrong: check its path, host, certificate and firewall, \
-                   or set require_proof = false";
+                   so the probe may be what is wrong: check its path, host, certificate and firewall; \
+                   if it is right, POST …/trust or set require_proof = false";
     hold(HoldReason::Unproven, because, None)
 }
 
@@ -156,7 +156,7 @@ fn foreign(policy: &Policy, given: &Circumstances) -> Option<Hold> {
         return None;
     }
     let because = format!(
-        "somebody else changed the record from {} to {} at {}: it is theirs until released",
+        "somebody else changed the record from {} to {} at {}: it is left until POST …/release",
         edit.ours, edit.theirs, edit.modified_on
     );
     hold(HoldReason::Foreign, because, None)
@@ -207,7 +207,7 @@ fn budget(policy: &Policy, given: &Circumstances, spare: usize) -> Option<Hold> 
         return None;
     }
     let because = format!(
-        "{} of {allowed} switches were made within {}{}: find out why the site moves so often",
+        "{} of {allowed} switches were made within {}{}: find out why the site moves so often; POST …/release lifts this",
         inside.len(),
         seconds(window),
         if spare > 0 {

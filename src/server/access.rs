@@ -55,8 +55,9 @@ pub(super) fn may_administrate(
         None if is_local(peer, headers) => Ok(()),
         None => Err(Refusal(
             StatusCode::FORBIDDEN,
-            "without server.admin_token_file this call is for programs on this machine only: \
-             set one, or call from 127.0.0.1"
+            "without server.admin_token_file this call is for programs on this machine only \
+             (from 127.0.0.1 or ::1, to that address or localhost, without a proxy's forwarding \
+             headers and not from another site's page): set one to call from elsewhere"
                 .into(),
         )),
     }

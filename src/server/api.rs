@@ -22,6 +22,7 @@ const MOST: usize = 10_000;
 
 /// The query of the list of sites.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct SitesQuery {
     limit: Option<String>,
     after: Option<String>,
@@ -82,6 +83,7 @@ fn count(key: &str, text: Option<&str>, default: usize) -> Result<usize, Refusal
 
 /// The query of the list of decisions.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct DecisionsQuery {
     site: Option<String>,
     limit: Option<String>,
@@ -123,6 +125,7 @@ pub(super) async fn decisions(
 
 /// The query of an evaluation.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct EvaluateQuery {
     dry_run: Option<String>,
 }
@@ -144,10 +147,17 @@ pub(super) async fn evaluate(
     ask(&app, &name, Request::Evaluate { dry_run }).await
 }
 
+/// The query of a call that takes none: a mistaken `dry_run` must not be
+/// passed over where something is done.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NoQuery {}
+
 /// `POST /api/v1/sites/{name}/failback`.
 pub(super) async fn failback(
     app: App,
     Path(name): Path<String>,
+    _: Asked<NoQuery>,
 ) -> Result<Json<shown::Decision>, Refusal> {
     ask(&app, &name, Request::Failback).await
 }
@@ -156,6 +166,7 @@ pub(super) async fn failback(
 pub(super) async fn trust(
     app: App,
     Path(name): Path<String>,
+    _: Asked<NoQuery>,
 ) -> Result<Json<shown::Decision>, Refusal> {
     ask(&app, &name, Request::Trust).await
 }
@@ -164,6 +175,7 @@ pub(super) async fn trust(
 pub(super) async fn release(
     app: App,
     Path(name): Path<String>,
+    _: Asked<NoQuery>,
 ) -> Result<Json<shown::Decision>, Refusal> {
     ask(&app, &name, Request::Release).await
 }

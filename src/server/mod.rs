@@ -132,6 +132,7 @@ pub struct Shared {
     pub draining: CancellationToken,
     bodies: Semaphore,
     unmatched: webhook::Unmatched,
+    refused: webhook::Refused,
 }
 
 impl Shared {
@@ -156,6 +157,7 @@ impl Shared {
             draining,
             bodies: Semaphore::new(BODY_UNITS),
             unmatched: webhook::Unmatched::default(),
+            refused: webhook::Refused::default(),
         }
     }
 
@@ -220,8 +222,12 @@ async fn nowhere(uri: axum::http::Uri) -> Refusal {
 
 async fn wrong_method(method: axum::http::Method, uri: axum::http::Uri) -> Refusal {
     let text = format!(
-        "{} does not take {method}: the Allow header names what it takes",
-        uri.path()
+        "{} does not take {method}: {}",
+        uri.path(),
+        match uri.path() {
+            "/webhook" | "/webhook/" => "use POST",
+            _ => "the Allow header names what it takes",
+        }
     );
     Refusal(StatusCode::METHOD_NOT_ALLOWED, text)
 }

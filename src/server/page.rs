@@ -113,8 +113,13 @@ fn write_page(
 fn write_site(html: &mut String, handle: &SiteHandle, status: &Status) -> fmt::Result {
     write!(
         html,
-        "<tr><td><b>{}</b><br><small>{}</small><td>",
+        "<tr><td><b>{}</b>{}<br><small>{}</small><td>",
         Safe(&handle.site.name),
+        if handle.site.policy.dry_run {
+            " <span class=hold>dry run</span>"
+        } else {
+            ""
+        },
         Safe(&handle.site.hostnames.join(", "))
     )?;
     match &status.record {
@@ -125,6 +130,13 @@ fn write_site(html: &mut String, handle: &SiteHandle, status: &Status) -> fmt::R
             Safe(&at.address)
         )?,
         None => html.push_str("<span class=unknown>not known</span>"),
+    }
+    if let Some(fault) = &status.record_error {
+        write!(
+            html,
+            "<br><small class=down>cannot be read now: {}</small>",
+            Safe(fault)
+        )?;
     }
     html.push_str("<td>");
     for view in &status.origins {

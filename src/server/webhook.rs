@@ -18,7 +18,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 /// A body that has not come by then is given up.
 const BODY_TIME: Duration = Duration::from_secs(10);
@@ -65,6 +65,24 @@ impl Unmatched {
     }
 }
 
+/// Refused webhooks: alerts that nobody hears of unless it is said.
+#[derive(Default)]
+pub(super) struct Refused(Mutex<Option<Instant>>);
+
+impl Refused {
+    /// Says it, aloud once a minute at most.
+    fn note(&self, peer: SocketAddr, refusal: &Refusal) {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (status, why) = (refusal.0.as_u16(), &refusal.1);
+        if last.is_none_or(|last| last.elapsed() >= UNMATCHED_AGAIN) {
+            *last = Some(Instant::now());
+            warn!(%peer, status, "a webhook is refused with {status}: {why}");
+        } else {
+            debug!(%peer, status, "a webhook is refused with {status}: {why}");
+        }
+    }
+}
+
 /// Counts every answer of the webhook by its status.
 pub(super) async fn count(app: App, request: Request, next: Next) -> Response {
     let hook = matches!(request.uri().path(), "/webhook" | "/webhook/");
@@ -85,7 +103,7 @@ pub(super) async fn take(
     match taken(&app, peer, query, request).await {
         Ok(response) => response,
         Err(refusal) => {
-            debug!(%peer, status = refusal.0.as_u16(), "webhook refused: {}", refusal.1);
+            app.refused.note(peer, &refusal);
             challenge(refusal)
         }
     }
