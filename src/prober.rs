@@ -297,11 +297,10 @@ mod tests {
     use crate::rule::health::Answer;
     use std::sync::Mutex;
 
+    type Calls = Box<dyn FnMut(usize) -> (Duration, Finding) + Send>;
+
     /// A probe that follows a script: the delay and the finding of each call.
-    struct Script(
-        Mutex<Box<dyn FnMut(usize) -> (Duration, Finding) + Send>>,
-        Mutex<usize>,
-    );
+    struct Script(Mutex<Calls>, Mutex<usize>);
 
     impl Probe for Script {
         fn probe(&self) -> BoxFuture<'_, Sample> {

@@ -77,6 +77,10 @@ pub(super) enum Evidence {
 
 impl Lookout {
     /// Starts the probers of an origin.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "two callers, which pass what they hold"
+    )]
     pub(super) fn watch(
         &self,
         role: Role,

@@ -74,7 +74,7 @@ impl Wellness {
     }
 
     /// What to store, if it differs from what is stored.
-    pub(super) fn to_save(&mut self, clock: &Clock) -> Option<Undoubted> {
+    pub(super) fn take_unsaved(&mut self, clock: &Clock) -> Option<Undoubted> {
         let observed = self.total(clock.moment());
         if self.saved == Some(observed) || (self.saved.is_none() && observed.is_zero()) {
             return None;
@@ -186,9 +186,9 @@ mod tests {
         let mut before = Wellness::new("a".into());
         before.observe(State::Up, clock.moment());
         tokio::time::advance(Duration::from_secs(120)).await;
-        let stored = before.to_save(&clock).unwrap();
+        let stored = before.take_unsaved(&clock).unwrap();
         assert_eq!(stored.observed, Duration::from_secs(120));
-        assert_eq!(before.to_save(&clock), None);
+        assert_eq!(before.take_unsaved(&clock), None);
 
         tokio::time::advance(Duration::from_secs(3600)).await;
         let mut after = Wellness::new("a".into());

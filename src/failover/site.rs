@@ -653,7 +653,7 @@ impl SiteLoop {
     }
 
     async fn save_wellness(&mut self) {
-        if let Some(undoubted) = self.well.to_save(&self.tools.clock) {
+        if let Some(undoubted) = self.well.take_unsaved(&self.tools.clock) {
             let _ = self
                 .tools
                 .store
