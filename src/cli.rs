@@ -195,10 +195,11 @@ async fn serve(args: Serve) -> u8 {
             return FAILED;
         }
     }
+    let told_again = second_signal();
     info!("winding up");
     tokio::select! {
         () = app.stop() => DONE,
-        _ = second_signal() => {
+        () = told_again => {
             warn!("told twice to end: ending at once");
             FAILED
         }
@@ -238,17 +239,21 @@ async fn wait_for_the_end(app: &App) -> std::io::Result<()> {
     }
 }
 
-/// Waits for another signal to end; without a way to hear one, for ever.
-pub(crate) async fn second_signal() {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (
+/// Listens, from the call on, for another signal to end; without a way to hear
+/// one, the answer never comes.
+pub(crate) fn second_signal() -> impl Future<Output = ()> {
+    let listeners = (
         signal(SignalKind::terminate()),
         signal(SignalKind::interrupt()),
-    ) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    );
+    async {
+        let (Ok(mut terminate), Ok(mut interrupt)) = listeners else {
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
     }
 }
 
