@@ -188,8 +188,8 @@ impl App {
         info!(
             listen = %listening.addr,
             sites = core.running.len(),
-            "originswitch {} listens on {} and watches {} sites",
-            env!("CARGO_PKG_VERSION"), listening.addr, core.running.len()
+            "originswitch {} listens on {} and watches {}",
+            env!("CARGO_PKG_VERSION"), listening.addr, many(core.running.len())
         );
         let stop = CancellationToken::new();
         Ok(App {
@@ -316,8 +316,8 @@ impl Core {
         info!(
             sites = self.running.len(),
             kept,
-            "the configuration is read again: {} sites, {kept} of them unchanged",
-            self.running.len()
+            "the configuration is read again: {}, {kept} unchanged",
+            many(self.running.len())
         );
         Ok(())
     }
@@ -424,6 +424,11 @@ impl Core {
         };
         self.running.insert(site.name.clone(), running);
     }
+}
+
+/// A number of sites, in words.
+pub(crate) fn many(sites: usize) -> String {
+    format!("{sites} {}", if sites == 1 { "site" } else { "sites" })
 }
 
 /// What starts probers: real probes.

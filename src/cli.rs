@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::app::{App, from_file};
+use crate::app::{App, from_file, many};
 use crate::clock::Clock;
 use crate::config::{self, Config, parse_listen};
 use crate::telemetry::{self, LogFormat, LogLevel};
@@ -164,12 +164,8 @@ fn check_config(at: &Where) -> u8 {
     for warning in &config.warnings {
         println!("warning: {warning}");
     }
-    let sites = config.sites.len();
-    println!(
-        "{}: good, {sites} {}",
-        config.source.display(),
-        if sites == 1 { "site" } else { "sites" }
-    );
+    let sites = many(config.sites.len());
+    println!("{}: good, {sites}", config.source.display());
     DONE
 }
 
@@ -195,7 +191,7 @@ async fn serve(args: Serve) -> u8 {
             return FAILED;
         }
     }
-    let told_again = second_signal();
+    let told_again = told_to_end();
     info!("winding up");
     tokio::select! {
         () = app.stop() => DONE,
@@ -239,9 +235,9 @@ async fn wait_for_the_end(app: &App) -> std::io::Result<()> {
     }
 }
 
-/// Listens, from the call on, for another signal to end; without a way to hear
-/// one, the answer never comes.
-pub(crate) fn second_signal() -> impl Future<Output = ()> {
+/// Listens, from the call on, for a signal to end; without a way to hear one,
+/// the answer never comes.
+pub(crate) fn told_to_end() -> impl Future<Output = ()> {
     let listeners = (
         signal(SignalKind::terminate()),
         signal(SignalKind::interrupt()),

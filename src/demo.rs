@@ -2,7 +2,7 @@
 //! origin on loopback, and the real server on top of them.
 
 use crate::app::App;
-use crate::cli::{DONE, FAILED, second_signal};
+use crate::cli::{DONE, FAILED, told_to_end};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::sandbox::cloudflare::{Options, Permission, RecordSpec, TokenSpec};
@@ -68,15 +68,28 @@ async fn play(listen: SocketAddr, exit: bool) -> anyhow::Result<()> {
     let read = Arc::new(move || Ok(again.clone()));
     let app = App::start(config, read, Some(listen), Clock::system())
         .await
-        .context("start the demo elsewhere with --listen 127.0.0.1:0")?;
-    let outcome = story(&stage, app.addr).await;
-    if outcome.is_ok() && !exit {
-        let controls = serve_controls(stage.clone()).await?;
-        say_how_to_play(app.addr, controls);
-        second_signal().await;
-    }
+        .map_err(|error| {
+            let cause = crate::cli::chain(&error);
+            anyhow::anyhow!("{cause}: start it elsewhere with --listen 127.0.0.1:0")
+        })?;
+    let outcome = tokio::select! {
+        outcome = perform(&stage, app.addr, exit) => outcome,
+        // Told to end: the stage is cleared all the same.
+        () = told_to_end() => Ok(()),
+    };
     app.stop().await;
     outcome
+}
+
+/// The story, and with `exit` nothing after it.
+async fn perform(stage: &Arc<Stage>, addr: SocketAddr, exit: bool) -> anyhow::Result<()> {
+    story(stage, addr).await?;
+    if !exit {
+        let controls = serve_controls(stage.clone()).await?;
+        say_how_to_play(addr, controls);
+        std::future::pending::<()>().await;
+    }
+    Ok(())
 }
 
 async fn set_stage() -> anyhow::Result<Stage> {

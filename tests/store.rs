@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use originswitch::rule::address::Role;
 use originswitch::rule::brakes::HoldReason;
 use originswitch::rule::decision::{Decision, OriginView, Pointer, Reason, SwitchResult, Trigger};
-use originswitch::rule::health::Answer;
+use originswitch::rule::health::{Answer, State};
 use originswitch::rule::walk::{KeepReason, SwitchKind};
 use originswitch::store::{
     KnownRecord, OpenError, Query, SiteMemory, SqliteStore, StoreError, StoredDecision, Undoubted,
@@ -45,6 +45,7 @@ fn view(at: Pointer, answer: Answer, reason: &str) -> OriginView {
     OriginView {
         at,
         answer,
+        known: answer.into(),
         reason: reason.into(),
         probes: 3,
         failed: 2,

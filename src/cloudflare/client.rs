@@ -9,6 +9,7 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use reqwest::{Method, Response, StatusCode};
 use serde_json::Value;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -126,6 +127,8 @@ pub(super) struct Client {
     token: Mutex<Token>,
     gate: Mutex<AuthGate>,
     budget: Mutex<Budget>,
+    /// Whether the last call came through; at first it is expected to.
+    up: AtomicBool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -160,6 +163,7 @@ impl Client {
             }),
             gate: Mutex::default(),
             budget: Mutex::new(Budget::new(settings.requests_per_5m)),
+            up: AtomicBool::new(true),
         })
     }
 
@@ -259,14 +263,24 @@ impl Client {
         };
         self.metrics
             .cloudflare(call.operation, status.map(|s| s.as_u16()), took);
-        self.metrics.cloudflare_up(match &result {
-            Ok(_) => true,
-            Err(fault) => matches!(fault.kind, Kind::Refused(_)),
-        });
+        self.note_up(result.as_ref().err());
         if result.is_ok() {
             lock(&self.gate).open(call.zone.as_deref());
         }
         result
+    }
+
+    /// Says aloud when Cloudflare goes away and when it is back.
+    fn note_up(&self, fault: Option<&Fault>) {
+        let trouble = fault.filter(|fault| !matches!(fault.kind, Kind::Refused(_)));
+        let up = trouble.is_none();
+        self.metrics.cloudflare_up(up);
+        if self.up.swap(up, Ordering::Relaxed) != up {
+            match trouble {
+                Some(fault) => warn!("Cloudflare is in trouble: {}", fault.text),
+                None => info!("Cloudflare answers again"),
+            }
+        }
     }
 
     async fn send(&self, call: &Call) -> Result<(StatusCode, Vec<u8>), Fault> {

@@ -4,8 +4,10 @@
 //! was not answered, read before anything else.
 
 use super::confirm::Carried;
+use super::pass::{Pass, is_flight};
+use super::reading::STALE_AGAIN;
 use super::record::{Reading, altered};
-use super::site::{Pass, STALE_AGAIN, SiteLoop, is_flight};
+use super::site::SiteLoop;
 use super::{Change, Record, Urgency, Written};
 use crate::rule::address::{Address, Place, Role};
 use crate::rule::brakes::HoldReason;

@@ -1,11 +1,15 @@
 //! Probing until the rule has its answers.
 
 use super::legs::Evidence;
-use super::site::{DECISION_LIMIT, Event, Pass, SiteLoop, is_flight};
+use super::pass::{Pass, is_flight};
+use super::site::{DECISION_LIMIT, Event, SiteLoop};
 use crate::prober::Pace;
 use crate::rule::Moment;
 use crate::rule::brakes::HoldReason;
-use crate::rule::decision::{Decision, Outcome, Plan, Reason, Snapshot, SwitchResult, decide};
+use crate::rule::decision::{
+    Decision, Outcome, Plan, Reason, Snapshot, SwitchResult, Trigger, decide,
+};
+use crate::rule::health::Answer;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +25,16 @@ pub(super) enum Carried {
     Over(Decision, bool),
     /// The record is not what the decision saw: decide again.
     Moved,
+}
+
+/// Whether a person who asked would like to hear of an origin that is still
+/// being probed, although nothing depends on it: is the backup ready?
+fn still_telling(snapshot: &Snapshot, plan: &Plan) -> bool {
+    matches!(plan.reason, Reason::Keep(_))
+        && snapshot
+            .origins
+            .iter()
+            .any(|origin| origin.answer == Answer::Pending)
 }
 
 impl SiteLoop {
@@ -83,7 +97,10 @@ impl SiteLoop {
             let now = self.tools.clock.moment();
             let snapshot = self.snapshot(pass, self.evidence(now, settle_by));
             let unread = self.reading.is_none() && self.read_error.is_none();
-            if !unread && let Outcome::Plan(plan) = decide(&self.site.policy, &snapshot) {
+            if !unread
+                && let Outcome::Plan(plan) = decide(&self.site.policy, &snapshot)
+                && !(pass.trigger == Trigger::Manual && still_telling(&snapshot, &plan))
+            {
                 return Some((snapshot, plan));
             }
             self.publish();

@@ -232,6 +232,17 @@ impl Watched {
             .collect()
     }
 
+    /// What all its probes say, a confirmation's and the rest.
+    fn believed(&self, left_out: &[RecordType]) -> State {
+        let legs = self.legs.iter().filter(|leg| !left_out.contains(&leg.kind));
+        let states = legs.map(|leg| Answer::from(leg.report.borrow().state));
+        match join(states) {
+            Answer::Up => State::Up,
+            Answer::Down => State::Down,
+            Answer::Unknown | Answer::Pending => State::Unknown,
+        }
+    }
+
     /// The view of this origin, going by the legs that are not left out.
     fn view(&self, answers: &[Said], left_out: &[RecordType], evidence: Evidence) -> OriginView {
         let included: Vec<_> = answers
@@ -262,19 +273,28 @@ impl Watched {
                     }
                 }
             }
+            // What is down is not explained by a success that came since.
+            let telling = match answer {
+                Answer::Down => report.failure.as_ref().or(report.newest.as_ref()),
+                Answer::Up | Answer::Unknown | Answer::Pending => report.newest.as_ref(),
+            };
             if index == speaker
-                && let Some(newest) = &report.newest
+                && let Some(telling) = telling
             {
                 reason = if self.legs.len() > 1 {
-                    format!("{}: {}", family(leg.kind), newest.finding)
+                    format!("{}: {}", family(leg.kind), telling.finding)
                 } else {
-                    newest.finding.to_string()
+                    telling.finding.to_string()
                 };
             }
         }
+        let states = included
+            .iter()
+            .map(|(index, _)| self.legs[*index].report.borrow().state.into());
         OriginView {
             at: self.at.clone(),
             answer,
+            known: join(states).into(),
             reason,
             probes,
             failed,

@@ -149,6 +149,7 @@ impl Known {
 mod tests {
     use super::*;
     use AlertStatus::{Firing, Resolved};
+    use proptest::prelude::*;
 
     const TTL: Duration = Duration::from_secs(900);
 
@@ -171,6 +172,49 @@ mod tests {
                 book.take(1, status, start(starts), at(1));
             }
             assert!(book.firing(at(2), TTL), "{order:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn order_and_copies_never_change_what_is_known(
+            said in prop::collection::vec((0..3u64, any::<bool>(), 0..5i64), 0..12),
+            shuffle in prop::collection::vec(any::<prop::sample::Index>(), 0..40),
+        ) {
+            // Every copy at least once, in their order; then any of them again.
+            let again = shuffle.iter().filter(|_| !said.is_empty());
+            let again = again.map(|index| said[index.index(said.len())]);
+            let shuffled: Vec<_> = again.chain(said.iter().rev().copied()).collect();
+            for order in [&said, &shuffled] {
+                let mut book = AlertBook::default();
+                for &(identity, firing, starts) in order {
+                    let status = if firing { Firing } else { Resolved };
+                    book.take(identity, status, start(starts), at(1));
+                }
+                // The newest start decides, and there resolved beats firing.
+                let fires = (0..3).any(|identity| {
+                    let mine = said.iter().filter(|(other, _, _)| *other == identity);
+                    let newest = mine.clone().map(|said| said.2).max();
+                    newest.is_some_and(|newest| {
+                        mine.clone().filter(|said| said.2 == newest).all(|said| said.1)
+                    })
+                });
+                prop_assert_eq!(book.firing(at(2), TTL), fires);
+            }
+        }
+
+        #[test]
+        fn a_copy_that_says_nothing_new_is_not_news(
+            said in prop::collection::vec((any::<bool>(), 0..4i64), 1..10),
+        ) {
+            let mut book = AlertBook::default();
+            for &(firing, starts) in &said {
+                let status = if firing { Firing } else { Resolved };
+                let before = book.firing(at(2), TTL);
+                let news = book.take(1, status, start(starts), at(1));
+                prop_assert!(news || book.firing(at(2), TTL) == before);
+                prop_assert!(!book.take(1, status, start(starts), at(1)));
+            }
         }
     }
 

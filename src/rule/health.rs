@@ -137,6 +137,17 @@ pub enum Answer {
     Pending,
 }
 
+impl From<Answer> for State {
+    /// Nothing is known of what is still pending.
+    fn from(answer: Answer) -> State {
+        match answer {
+            Answer::Up => State::Up,
+            Answer::Down => State::Down,
+            Answer::Unknown | Answer::Pending => State::Unknown,
+        }
+    }
+}
+
 impl From<State> for Answer {
     fn from(state: State) -> Answer {
         match state {
@@ -200,6 +211,7 @@ impl Trial {
 mod tests {
     use super::*;
     use crate::rule::finding::{Finding, Phases};
+    use proptest::prelude::*;
 
     const LIMITS: Thresholds = Thresholds { fall: 3, rise: 2 };
 
@@ -271,6 +283,110 @@ mod tests {
             trial.observe(&seen(second, letter), LIMITS);
         }
         trial.answer(Duration::from_secs(span), LIMITS)
+    }
+
+    /// The words of the documentation, computed over the whole sequence each
+    /// time: what came after the last run of successes, since the last gap.
+    fn naive(probes: &[char], limits: Thresholds) -> State {
+        let (rise, fall) = (limits.rise as usize, limits.fall as usize);
+        let mut state = State::Unknown;
+        for part in probes.split(|&letter| letter == '|') {
+            let told: Vec<char> = part.iter().copied().filter(|&l| l != '?').collect();
+            let run = (0..=told.len())
+                .rev()
+                .find(|&end| end >= rise && told[end - rise..end].iter().all(|&l| l == '+'));
+            let failed = told[run.unwrap_or(0)..]
+                .iter()
+                .filter(|&&l| l == '-')
+                .count();
+            if failed >= fall {
+                state = State::Down;
+            } else if run.is_some() {
+                state = State::Up;
+            }
+        }
+        state
+    }
+
+    fn naive_trial(probes: &[char], span: u64, limits: Thresholds) -> Answer {
+        let rise = limits.rise as usize;
+        let at = |letter| (0..probes.len()).filter(move |&n| probes[n] == letter);
+        let told: Vec<usize> = (0..probes.len()).filter(|&n| probes[n] != '?').collect();
+        let run = told
+            .windows(rise)
+            .rev()
+            .find(|run| run.iter().all(|&n| probes[n] == '+'));
+        let since = run.map_or(0, |run| run[rise - 1]);
+        let failing = at('-').filter(|&n| n >= since);
+        let lasts = failing.clone().max().unwrap_or(0) - failing.min().unwrap_or(0);
+        let newest_run =
+            told.len() >= rise && told[told.len() - rise..].iter().all(|&n| probes[n] == '+');
+        match naive(probes, limits) {
+            State::Up if newest_run && probes.last() == Some(&'+') => Answer::Up,
+            State::Down if lasts as u64 >= span => Answer::Down,
+            State::Unknown if at('?').count() >= limits.fall as usize => Answer::Unknown,
+            _ => Answer::Pending,
+        }
+    }
+
+    fn letters(of: &'static [char]) -> impl Strategy<Value = Vec<char>> {
+        prop::collection::vec(prop::sample::select(of), 0..40)
+    }
+
+    proptest! {
+        #[test]
+        fn the_machine_does_what_its_words_say(
+            probes in letters(&['+', '-', '?', '+', '-', '|']), fall in 1..5u32, rise in 1..4u32,
+        ) {
+            let limits = Thresholds { fall, rise };
+            let mut health = Health::default();
+            for (second, &letter) in (0..).zip(&probes) {
+                let before = health.state();
+                if letter == '|' {
+                    health.restart_counts();
+                } else {
+                    let told = health.observe(&seen(second, letter), limits);
+                    let to = health.state();
+                    let changed = (before != to).then_some(Transition { from: before, to });
+                    prop_assert_eq!(told, changed);
+                }
+            }
+            prop_assert_eq!(health.state(), naive(&probes, limits));
+        }
+
+        #[test]
+        fn a_trial_answers_as_its_words_say(
+            probes in letters(&['+', '-', '?', '+', '-']),
+            fall in 1..5u32, rise in 1..4u32, span in 0..12u64,
+        ) {
+            let limits = Thresholds { fall, rise };
+            let mut trial = Trial::default();
+            for (second, &letter) in (0..).zip(&probes) {
+                trial.observe(&seen(second, letter), limits);
+            }
+            let answer = trial.answer(Duration::from_secs(span), limits);
+            prop_assert_eq!(answer, naive_trial(&probes, span, limits));
+            let count = |wanted| probes.iter().filter(|&&l| l == wanted).count();
+            prop_assert_eq!(trial.probes as usize, probes.len());
+            prop_assert_eq!(trial.failed as usize, count('-'));
+            prop_assert_eq!(trial.unknown as usize, count('?'));
+        }
+
+        /// However it goes, a confirmation that sees no gap ends: an answer
+        /// comes within as many probes as `patience` allows for.
+        #[test]
+        fn a_trial_comes_to_an_answer(
+            probes in letters(&['+', '-']), fall in 1..5u32, rise in 1..4u32,
+        ) {
+            let limits = Thresholds { fall, rise };
+            let mut trial = Trial::default();
+            let pending = (0..).zip(&probes).take_while(|&(second, &letter)| {
+                trial.observe(&seen(second, letter), limits);
+                trial.answer(Duration::ZERO, limits) == Answer::Pending
+            });
+            let pending = u32::try_from(pending.count()).unwrap();
+            prop_assert!(pending <= fall * rise + rise + 1, "{}", pending);
+        }
     }
 
     #[test]

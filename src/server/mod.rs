@@ -212,7 +212,7 @@ pub fn router(shared: Arc<Shared>) -> Router {
 
 async fn nowhere(uri: axum::http::Uri) -> Refusal {
     let text = format!(
-        "there is nothing at {}: the page at / names what there is",
+        "there is nothing at {}: the README lists the calls",
         uri.path()
     );
     Refusal(StatusCode::NOT_FOUND, text)

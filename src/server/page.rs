@@ -133,6 +133,7 @@ fn write_site(html: &mut String, handle: &SiteHandle, status: &Status) -> fmt::R
     }
     match status.hold {
         Some(hold) => write!(html, "<td class=hold>{}", hold.as_str())?,
+        None if status.last_decision.is_none() => html.push_str("<td class=dim>not decided yet"),
         None => html.push_str("<td class=dim>nothing"),
     }
     match status.alert {

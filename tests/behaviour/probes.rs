@@ -293,3 +293,23 @@ async fn an_origin_that_fails_every_other_probe_is_left() {
     );
     assert!(world.on_backup(), "{decision}");
 }
+
+#[tokio::test]
+async fn what_is_down_is_not_explained_by_a_success_since() {
+    let mut world = World::new().await;
+    world.rule += "rise = 20\n";
+    let server = world.serve_on_main().await;
+    origin_is(&server, SITE, "backup", "up").await;
+    world.kill_main().await;
+    server.decision_on_alert(SITE, "firing").await;
+    assert!(world.on_backup());
+    let seen = world.main.requests() + 2;
+    world.revive_main().await;
+    server
+        .wait_until("MAIN was seen", async || world.main.requests() >= seen)
+        .await;
+    // Two of twenty: not up yet.
+    let main = server.site(SITE).await["origins"][0].clone();
+    assert_eq!(main["state"], "down", "{main}");
+    assert_eq!(main["reason"], "connect: connection refused", "{main}");
+}

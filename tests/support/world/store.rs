@@ -85,6 +85,11 @@ impl MemoryStore {
         self.with(|state| state.backlog.clear());
     }
 
+    /// Intents stored so far.
+    pub fn begun(&self) -> usize {
+        self.with(|state| state.rows.iter().filter(|row| row.sent.is_some()).count())
+    }
+
     /// The history, oldest first.
     pub fn rows(&self) -> Vec<Row> {
         self.with(|state| state.rows.clone())
