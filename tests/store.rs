@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use originswitch::rule::address::Role;
 use originswitch::rule::brakes::HoldReason;
 use originswitch::rule::decision::{Decision, OriginView, Pointer, Reason, SwitchResult, Trigger};
-use originswitch::rule::health::{Answer, State};
+use originswitch::rule::health::Answer;
 use originswitch::rule::walk::{KeepReason, SwitchKind};
 use originswitch::store::{
     KnownRecord, OpenError, Query, SiteMemory, SqliteStore, StoreError, StoredDecision, Undoubted,

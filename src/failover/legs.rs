@@ -232,17 +232,6 @@ impl Watched {
             .collect()
     }
 
-    /// What all its probes say, a confirmation's and the rest.
-    fn believed(&self, left_out: &[RecordType]) -> State {
-        let legs = self.legs.iter().filter(|leg| !left_out.contains(&leg.kind));
-        let states = legs.map(|leg| Answer::from(leg.report.borrow().state));
-        match join(states) {
-            Answer::Up => State::Up,
-            Answer::Down => State::Down,
-            Answer::Unknown | Answer::Pending => State::Unknown,
-        }
-    }
-
     /// The view of this origin, going by the legs that are not left out.
     fn view(&self, answers: &[Said], left_out: &[RecordType], evidence: Evidence) -> OriginView {
         let included: Vec<_> = answers

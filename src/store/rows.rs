@@ -7,7 +7,7 @@ use super::{PastSwitch, StoreError, StoredDecision};
 use crate::rule::address::Role;
 use crate::rule::brakes::HoldReason;
 use crate::rule::decision::{Decision, OriginView, Pointer, Reason, SwitchResult, Trigger};
-use crate::rule::health::{Answer, State};
+use crate::rule::health::Answer;
 use crate::rule::walk::{KeepReason, SwitchKind};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -98,7 +98,6 @@ struct Origin {
     role: String,
     address: String,
     answer: String,
-    believed: String,
     reason: String,
     probes: u32,
     failed: u32,
@@ -110,7 +109,6 @@ impl Detail {
             role: view.at.role.to_string(),
             address: view.at.address.to_string(),
             answer: answer_word(view.answer).into(),
-            believed: view.believed.as_str().into(),
             reason: view.reason.clone(),
             probes: view.probes,
             failed: view.failed,
@@ -247,9 +245,6 @@ const TRIGGERS: [Trigger; 7] = [
     Trigger::Manual,
     Trigger::Reload,
 ];
-
-/// What may be believed of an origin.
-const STATES: [State; 3] = [State::Unknown, State::Up, State::Down];
 
 const ANSWERS: [Answer; 4] = [Answer::Up, Answer::Down, Answer::Unknown, Answer::Pending];
 
