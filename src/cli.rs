@@ -191,10 +191,11 @@ async fn serve(args: Serve) -> u8 {
             return FAILED;
         }
     }
+    let told_again = told_to_end();
     info!("winding up");
     tokio::select! {
         () = app.stop() => DONE,
-        _ = told_to_end() => {
+        () = told_again => {
             warn!("told twice to end: ending at once");
             FAILED
         }
@@ -234,17 +235,21 @@ async fn wait_for_the_end(app: &App) -> std::io::Result<()> {
     }
 }
 
-/// Waits for a signal to end; without a way to hear one, for ever.
-pub(crate) async fn told_to_end() {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (
+/// Listens, from the call on, for a signal to end; without a way to hear one,
+/// the answer never comes.
+pub(crate) fn told_to_end() -> impl Future<Output = ()> {
+    let listeners = (
         signal(SignalKind::terminate()),
         signal(SignalKind::interrupt()),
-    ) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    );
+    async {
+        let (Ok(mut terminate), Ok(mut interrupt)) = listeners else {
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
     }
 }
 

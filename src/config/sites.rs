@@ -13,7 +13,6 @@ use crate::matcher::Matcher;
 use crate::rule::address::{Address, Place, RecordType, Role};
 use figment::value::{Dict, Value};
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Reads every site. Those at fault are left out: what they lack is noted.
@@ -39,7 +38,7 @@ pub(super) fn sites(reading: &Reading) -> Vec<Arc<Site>> {
     let rule = Scope::new(reading, "rule");
     probes::settings(&probe, "");
     probes::policy(&rule);
-    let (mut sites, mut outlines) = (Vec::new(), Vec::new());
+    let (mut sites, mut all) = (Vec::new(), Vec::new());
     for (index, value) in list.iter().enumerate() {
         let Some(dict) = value.as_dict() else {
             reading.fault_at(
@@ -50,11 +49,20 @@ pub(super) fn sites(reading: &Reading) -> Vec<Arc<Site>> {
             continue;
         };
         let reader = SiteReader::new(reading, index, value, dict);
-        outlines.push(Outline::new(&reader.at, value, dict));
-        sites.extend(reader.read(&probe, &rule).map(Arc::new));
+        let (claims, site) = reader.read(&probe, &rule);
+        all.push((reader.at, value, claims));
+        sites.extend(site.map(Arc::new));
     }
-    check_between(reading, &outlines);
+    check_between(reading, &all);
     sites
+}
+
+/// What a site claims for itself alone, as far as it could be read.
+struct Claims {
+    name: Option<Arc<str>>,
+    hostnames: Vec<String>,
+    /// The types of its records; empty where its origins are at fault.
+    kinds: Vec<RecordType>,
 }
 
 /// One site being read.
@@ -104,7 +112,8 @@ impl<'a> SiteReader<'a> {
         self.get(key, convert)
     }
 
-    fn read(&self, probe: &Scope<'a>, rule: &Scope<'a>) -> Option<Site> {
+    /// What the site claims, and the site itself if nothing is at fault.
+    fn read(&self, probe: &Scope<'a>, rule: &Scope<'a>) -> (Claims, Option<Site>) {
         unknown::check(
             self.reading,
             self.dict,
@@ -129,20 +138,29 @@ impl<'a> SiteReader<'a> {
         if let Some(origins) = &origins {
             self.check_origins(&hostnames, origins);
         }
-        let origins = origins?;
-        if let (0, Some(main)) = (settings.port, origins.first()) {
+        let main = origins.as_ref().and_then(|origins| origins.first());
+        let claims = Claims {
+            name: name.clone(),
+            hostnames: hostnames.clone(),
+            kinds: main.map_or(Vec::new(), |main| main.place.kinds().collect()),
+        };
+        if let (0, Some(main)) = (settings.port, main) {
             // TCP without a port of the site's own: an unknown address is asked as MAIN is.
             settings = main.probe.clone();
         }
-        Some(Site {
-            name: name?,
-            hostnames,
-            zone: zone?,
-            origins,
-            policy,
-            probe: settings,
-            matchers: matchers.unwrap_or_default(),
-        })
+        let site = name
+            .zip(zone)
+            .zip(origins)
+            .map(|((name, zone), origins)| Site {
+                name,
+                hostnames,
+                zone,
+                origins,
+                policy,
+                probe: settings,
+                matchers: matchers.unwrap_or_default(),
+            });
+        (claims, site)
     }
 
     /// `[site.probe]` or `[site.rule]` over the section of that name.
@@ -394,92 +412,42 @@ fn matchers(value: &Value) -> Result<Vec<Matcher>, String> {
 }
 
 /// Sites must not share a name, nor a record.
-fn check_between(reading: &Reading, sites: &[Outline<'_>]) {
+fn check_between(reading: &Reading, sites: &[(String, &Value, Claims)]) {
     let mut names: HashMap<&str, &str> = HashMap::new();
     let mut records: HashMap<&str, Vec<(RecordType, &str)>> = HashMap::new();
-    for site in sites {
-        let at = &site.at;
-        if let Some(other) = site.name.and_then(|name| names.insert(name, at)) {
+    for (at, value, site) in sites {
+        if let Some(name) = &site.name
+            && let Some(other) = names.insert(name, at)
+        {
             let sentence = format!("is the name of {other} too: give each site its own");
-            reading.fault_at(site.value, format!("{at}: name"), sentence);
+            reading.fault_at(value, format!("{at}: name"), sentence);
         }
+        let kinds = &site.kinds;
         for hostname in &site.hostnames {
             let held = records.entry(hostname).or_default();
             let shared = held.iter().find(|(kind, _)| {
                 // A CNAME bears no other record beside it.
-                site.kinds.contains(kind)
+                kinds.contains(kind)
                     || *kind == RecordType::Cname
-                    || site.kinds.contains(&RecordType::Cname)
+                    || kinds.contains(&RecordType::Cname)
             });
             if let Some((kind, other)) = shared {
                 let sentence = format!(
                     "{hostname} has its {kind} record in {other} already: a record belongs to one site"
                 );
-                reading.fault_at(site.value, format!("{at}: hostname"), sentence);
+                reading.fault_at(value, format!("{at}: hostname"), sentence);
             }
-            held.extend(site.kinds.iter().map(|kind| (*kind, at.as_str())));
+            held.extend(kinds.iter().map(|kind| (*kind, at.as_str())));
         }
     }
-    for site in sites {
-        let (at, name) = (&site.at, site.name.unwrap_or_default());
-        let owner = records.get(name).and_then(|held| held.first());
+    for (at, value, site) in sites {
+        let Some(name) = &site.name else { continue };
+        let owner = records.get(&**name).and_then(|held| held.first());
         if let Some((_, other)) = owner.filter(|(_, other)| other != at) {
             let sentence = format!(
                 "is a hostname of {other}: alerts could not tell the two sites apart, rename one"
             );
-            reading.fault_at(site.value, format!("{at}: name"), sentence);
+            reading.fault_at(value, format!("{at}: name"), sentence);
         }
-    }
-}
-
-/// What a site must not share with another, read from the raw values: a site
-/// with other faults is compared all the same.
-struct Outline<'a> {
-    at: String,
-    value: &'a Value,
-    name: Option<&'a str>,
-    hostnames: Vec<String>,
-    kinds: Vec<RecordType>,
-}
-
-impl<'a> Outline<'a> {
-    fn new(at: &str, value: &'a Value, dict: &'a Dict) -> Outline<'a> {
-        let text = |value: &Value| {
-            let text = value.as_str()?.trim_end_matches('.').to_ascii_lowercase();
-            Some(text)
-        };
-        let hostnames = match dict.get("hostname") {
-            Some(Value::Array(_, list)) => list.iter().filter_map(text).collect(),
-            Some(value) => text(value).into_iter().collect(),
-            None => Vec::new(),
-        };
-        Outline {
-            at: at.to_owned(),
-            value,
-            name: dict.get("name").and_then(Value::as_str),
-            hostnames,
-            kinds: dict.get("main").map_or_else(Vec::new, kinds_of),
-        }
-    }
-}
-
-/// The record types that an origin needs, going by how it is written.
-fn kinds_of(origin: &Value) -> Vec<RecordType> {
-    let of_text = |text: &str| match text.parse() {
-        Ok(IpAddr::V4(_)) => RecordType::A,
-        Ok(IpAddr::V6(_)) => RecordType::Aaaa,
-        Err(_) => RecordType::Cname,
-    };
-    match origin {
-        Value::Dict(_, table) => [
-            ("ipv4", RecordType::A),
-            ("ipv6", RecordType::Aaaa),
-            ("hostname", RecordType::Cname),
-        ]
-        .into_iter()
-        .filter(|(key, _)| table.contains_key(*key))
-        .map(|(_, kind)| kind)
-        .collect(),
-        other => other.as_str().map(of_text).into_iter().collect(),
     }
 }

@@ -124,8 +124,9 @@ impl SiteLoop {
                     said.push_str("; but ");
                     said.push_str(&told);
                 }
-                self.confirmed_switch(pass, decision, &said).await;
+                decision.duration = Some(self.tools.clock.moment().since(pass.begun));
                 self.adopt(records).await;
+                self.confirmed_switch(decision, &said).await;
             }
             Written::Confirmed(_) => {
                 let text = "Cloudflare's answer does not show the new content";
@@ -168,11 +169,12 @@ impl SiteLoop {
                 let said = format!(
                     "the write was not answered ({text}), but the record read again shows it switched to {role}"
                 );
-                self.confirmed_switch(pass, decision, &said).await;
+                decision.duration = Some(self.tools.clock.moment().since(pass.begun));
                 if let Some(known) = self.reading.as_ref().and_then(|r| r.known(&self.places)) {
                     self.foreign = None;
                     self.keep_known(known).await;
                 }
+                self.confirmed_switch(decision, &said).await;
             }
             read => {
                 // A read this soon may be stale, or the write may still be on
@@ -209,13 +211,13 @@ impl SiteLoop {
                 SwitchResult::Confirmed,
                 "read again later, the record shows the switch",
             );
-            self.close_row(&open.decision, Some(true)).await;
-            self.metrics.switched(&open.decision);
-            self.metrics.last_switch(open.decision.time);
             self.foreign = None;
             if let Some(known) = reading.known(&self.places) {
                 self.keep_known(known).await;
             }
+            self.close_row(&open.decision, Some(true)).await;
+            self.metrics.switched(&open.decision);
+            self.metrics.last_switch(open.decision.time);
             self.amend_last(open);
             return;
         }
@@ -269,9 +271,9 @@ impl SiteLoop {
         }
     }
 
-    async fn confirmed_switch(&mut self, pass: &Pass, decision: &mut Decision, said: &str) {
-        let took = self.tools.clock.moment().since(pass.begun);
-        decision.duration = Some(took);
+    /// The record is kept as ours before this: after a crash in between, a
+    /// closed row would leave our own change looking like somebody else's.
+    async fn confirmed_switch(&mut self, decision: &mut Decision, said: &str) {
         decision.conclude(SwitchResult::Confirmed, said);
         self.close_row(decision, Some(true)).await;
         self.metrics.switched(decision);

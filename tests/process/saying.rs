@@ -47,6 +47,18 @@ async fn nothing_is_said_while_nothing_happens() {
         let metrics = server.metrics().await;
         metrics.get("probes_total", &[("site", "www")]).unwrap()
     };
+    server
+        .wait_site("www", "all is known and decided", |site| {
+            let up = |at: &Value| {
+                at["origins"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .all(|o| o["state"] == "up")
+            };
+            up(site) && up(&site["last_decision"])
+        })
+        .await;
     let (log, history, start) = (server.log(), server.decisions().await, probes().await);
     server
         .wait_until("a dozen more probes", async || {

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 /// The token of every world; no line that the product writes may hold it.
@@ -122,6 +123,8 @@ pub struct Server {
     child: Child,
     log: Arc<Mutex<String>>,
     out: Arc<Mutex<String>>,
+    /// They end when the process has closed its streams.
+    readers: Vec<JoinHandle<()>>,
     client: reqwest::Client,
 }
 
@@ -141,8 +144,8 @@ impl Server {
     pub async fn from_command(folder: Folder, mut command: Command) -> Self {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        let log = collect(child.stderr.take().unwrap());
-        let out = collect(child.stdout.take().unwrap());
+        let (log, said) = collect(child.stderr.take().unwrap());
+        let (out, told) = collect(child.stdout.take().unwrap());
         let mut addr = None;
         until("the server listens", &log, async || {
             addr = listening(&log.lock().unwrap());
@@ -160,6 +163,7 @@ impl Server {
             child,
             log,
             out,
+            readers: vec![said, told],
             client: super::client(),
         }
     }
@@ -308,6 +312,10 @@ impl Server {
     /// Waits for the end; the exit code, none if a signal ended it.
     pub async fn ended(&mut self) -> Option<i32> {
         let ended = timeout(DEADLINE, self.child.wait()).await;
+        for reader in self.readers.drain(..) {
+            // Its last lines may come after it is gone.
+            let _ = timeout(DEADLINE, reader).await;
+        }
         ended
             .unwrap_or_else(|_| panic!("it does not end:\n{}", self.log()))
             .unwrap()
@@ -347,10 +355,12 @@ async fn until(what: &str, log: &Mutex<String>, mut ready: impl AsyncFnMut() -> 
     }
 }
 
-fn collect(stream: impl tokio::io::AsyncRead + Unpin + Send + 'static) -> Arc<Mutex<String>> {
+fn collect(
+    stream: impl tokio::io::AsyncRead + Unpin + Send + 'static,
+) -> (Arc<Mutex<String>>, JoinHandle<()>) {
     let text = Arc::new(Mutex::new(String::new()));
     let kept = text.clone();
-    tokio::spawn(async move {
+    let reader = tokio::spawn(async move {
         let mut lines = BufReader::new(stream).lines();
         while let Ok(Some(line)) = lines.next_line().await {
             let mut text = kept.lock().unwrap();
@@ -358,7 +368,7 @@ fn collect(stream: impl tokio::io::AsyncRead + Unpin + Send + 'static) -> Arc<Mu
             text.push('\n');
         }
     });
-    text
+    (text, reader)
 }
 
 /// The address in the line that says where it listens, in text or in JSON.
