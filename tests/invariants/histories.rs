@@ -24,6 +24,7 @@ enum Event {
     Stop(Duration),
     Read(ReadFate),
     Write(WriteFate),
+    WriteThen(WriteFate, Vec<ReadFate>),
     ReadsAre(ReadFate),
     /// Somebody points the record to this address.
     Edit(&'static str),
@@ -95,6 +96,8 @@ fn cloudflare() -> impl Strategy<Value = Event> {
     prop_oneof![
         2 => failing_read().prop_map(Event::Read),
         3 => write_fate().prop_map(Event::Write),
+        2 => (write_fate(), prop::collection::vec(failing_read(), 1..4))
+            .prop_map(|(fate, reads)| Event::WriteThen(fate, reads)),
         1 => failing_read().prop_map(Event::ReadsAre),
     ]
 }
@@ -138,6 +141,7 @@ async fn play(rig: &mut Rig, history: &History) {
             }
             Event::Read(fate) => rig.dns.next_read(fate),
             Event::Write(fate) => rig.dns.next_write(fate),
+            Event::WriteThen(fate, reads) => rig.dns.next_write_then(fate, reads),
             Event::ReadsAre(fate) => rig.dns.reads_are(fate),
             Event::Edit(address) => rig.dns.edit(address),
             Event::Touch(ttl) => rig.dns.edit_records(|records| {
@@ -241,7 +245,7 @@ fn acted(rig: &Rig) -> Vec<WriteCall> {
 }
 
 proptest! {
-    #![proptest_config(cases(200))]
+    #![proptest_config(cases(150))]
 
     #[test]
     fn five_an_alert_that_probes_do_not_confirm_changes_nothing(
