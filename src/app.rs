@@ -23,10 +23,13 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 /// What is under way may take this long to end once the process is told to.
 pub const DRAIN: Duration = Duration::from_secs(10);
+
+/// A loop that broke starts again after this.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Where a configuration comes from: read again at each reload.
 pub type ReadConfig = Arc<dyn Fn() -> Result<Config, config::Faults> + Send + Sync>;
@@ -34,7 +37,7 @@ pub type ReadConfig = Arc<dyn Fn() -> Result<Config, config::Faults> + Send + Sy
 /// Reads the file at `path`, and the environment over it.
 #[must_use]
 pub fn from_file(path: PathBuf) -> ReadConfig {
-    Arc::new(move || config::load(&path, std::env::vars()))
+    Arc::new(move || config::load(&path, config::environment()))
 }
 
 /// A running server.
@@ -188,8 +191,8 @@ impl App {
         info!(
             listen = %listening.addr,
             sites = core.running.len(),
-            "originswitch {} listens on {} and watches {} sites",
-            env!("CARGO_PKG_VERSION"), listening.addr, core.running.len()
+            "originswitch {} listens on {} and watches {}",
+            env!("CARGO_PKG_VERSION"), listening.addr, many(core.running.len())
         );
         let stop = CancellationToken::new();
         Ok(App {
@@ -305,6 +308,9 @@ impl Core {
                 }
             }
         }
+        if before.state.keep != self.config.state.keep {
+            warn!("state.keep has changed: that takes effect with the next start");
+        }
         self.tools.alert_ttl.set(self.config.alerts.ttl);
         resize(
             &self.places,
@@ -316,8 +322,8 @@ impl Core {
         info!(
             sites = self.running.len(),
             kept,
-            "the configuration is read again: {} sites, {kept} of them unchanged",
-            self.running.len()
+            "the configuration is read again: {}, {kept} unchanged",
+            many(self.running.len())
         );
         Ok(())
     }
@@ -354,7 +360,7 @@ impl Core {
             .config
             .sites
             .iter()
-            .map(|site| (site.clone(), format!("{site:?}")))
+            .map(|site| (site.clone(), print(site)))
             .collect();
         let keep: HashMap<&Arc<str>, &String> = wanted
             .iter()
@@ -366,18 +372,7 @@ impl Core {
             .filter(|(name, running)| keep.get(name).is_none_or(|&print| *print != running.print))
             .map(|(name, _)| name.clone())
             .collect();
-        let mut ended = HashMap::new();
-        for name in stale {
-            if let Some(running) = self.running.remove(&name) {
-                let handle = running.handle.clone();
-                running.end().await;
-                self.tools
-                    .metrics
-                    .site(&name, handle.site.origins.len())
-                    .remove();
-                ended.insert(name, handle);
-            }
-        }
+        let ended = self.end_sites(&stale).await;
         let kept = self.running.len();
         self.dns
             .get()
@@ -392,6 +387,28 @@ impl Core {
         let sites = Sites::new(handles, &self.config.alerts.site_label);
         self.sites.send_replace(Arc::new(sites));
         kept
+    }
+
+    /// Ends the loops of these sites, all at once: one may be in the middle of a
+    /// call to Cloudflare. Gives their handles.
+    async fn end_sites(&mut self, names: &[Arc<str>]) -> HashMap<Arc<str>, Arc<SiteHandle>> {
+        let stale: Vec<Running> = names
+            .iter()
+            .filter_map(|name| self.running.remove(name))
+            .collect();
+        for running in &stale {
+            running.cancel.cancel();
+        }
+        let handles: Vec<_> = stale.iter().map(|running| running.handle.clone()).collect();
+        futures_util::future::join_all(stale.into_iter().map(Running::end)).await;
+        let mut ended = HashMap::new();
+        for handle in handles {
+            let name = handle.site.name.clone();
+            let origins = handle.site.origins.len();
+            self.tools.metrics.site(&name, origins).remove();
+            ended.insert(name, handle);
+        }
+        ended
     }
 
     fn start_site(
@@ -415,7 +432,7 @@ impl Core {
         };
         let spread = self.next;
         self.next += 2 * site.origins.len() as u64;
-        let task = tokio::spawn(SiteLoop::new(handle.clone(), tools, spread).run());
+        let task = tokio::spawn(watch(handle.clone(), tools, spread));
         let running = Running {
             handle,
             cancel,
@@ -424,6 +441,39 @@ impl Core {
         };
         self.running.insert(site.name.clone(), running);
     }
+}
+
+/// All that makes a site what it is, as comparable text. `Debug` hides header
+/// values, which may be secrets; the fingerprints of the probes stand for them.
+fn print(site: &Site) -> String {
+    let mut print = format!("{site:?}");
+    for origin in &site.origins {
+        print.push_str(&origin.probe.fingerprint(&origin.place));
+        print.push_str(&site.probe.fingerprint(&origin.place));
+    }
+    print
+}
+
+/// Runs a site's loop until it is told to end. A loop that panicked says so
+/// and starts again: one site's fault must not leave it unwatched.
+async fn watch(handle: Arc<SiteHandle>, tools: Tools, spread: u64) {
+    loop {
+        let run = SiteLoop::new(handle.clone(), tools.clone(), spread).run();
+        match tokio::spawn(run).await {
+            Ok(()) => break,
+            Err(error) => {
+                let site = &handle.site.name;
+                error!(%site, "{site}: the loop broke and starts again: {error}");
+                tokio::time::sleep(AGAIN).await;
+            }
+        }
+    }
+    handle.mark_ended();
+}
+
+/// A number of sites, in words.
+pub(crate) fn many(sites: usize) -> String {
+    format!("{sites} {}", if sites == 1 { "site" } else { "sites" })
 }
 
 /// What starts probers: real probes.

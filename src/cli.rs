@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::app::{App, from_file};
+use crate::app::{App, from_file, many};
 use crate::clock::Clock;
 use crate::config::{self, Config, parse_listen};
 use crate::telemetry::{self, LogFormat, LogLevel};
@@ -150,30 +150,22 @@ pub fn run() -> ExitCode {
 
 /// The configuration, or every fault of it on standard error.
 fn load(at: &Where) -> Result<Config, u8> {
-    config::load(&at.config, std::env::vars()).map_err(|faults| {
+    config::load(&at.config, config::environment()).map_err(|faults| {
         eprintln!("{faults}");
         USAGE
     })
 }
 
 fn check_config(at: &Where) -> u8 {
-    let config = match config::load(&at.config, std::env::vars()) {
+    let config = match load(at) {
         Ok(config) => config,
-        Err(faults) => {
-            // The faults are what was asked for: a result.
-            println!("{faults}");
-            return USAGE;
-        }
+        Err(code) => return code,
     };
     for warning in &config.warnings {
         println!("warning: {warning}");
     }
-    let sites = config.sites.len();
-    println!(
-        "{}: good, {sites} {}",
-        config.source.display(),
-        if sites == 1 { "site" } else { "sites" }
-    );
+    let sites = many(config.sites.len());
+    println!("{}: good, {sites}", config.source.display());
     DONE
 }
 
@@ -202,7 +194,7 @@ async fn serve(args: Serve) -> u8 {
     info!("winding up");
     tokio::select! {
         () = app.stop() => DONE,
-        _ = second_signal() => {
+        _ = told_to_end() => {
             warn!("told twice to end: ending at once");
             FAILED
         }
@@ -242,8 +234,8 @@ async fn wait_for_the_end(app: &App) -> std::io::Result<()> {
     }
 }
 
-/// Waits for another signal to end; without a way to hear one, for ever.
-pub(crate) async fn second_signal() {
+/// Waits for a signal to end; without a way to hear one, for ever.
+pub(crate) async fn told_to_end() {
     let (Ok(mut terminate), Ok(mut interrupt)) = (
         signal(SignalKind::terminate()),
         signal(SignalKind::interrupt()),

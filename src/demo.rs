@@ -2,7 +2,7 @@
 //! origin on loopback, and the real server on top of them.
 
 use crate::app::App;
-use crate::cli::{DONE, FAILED, second_signal};
+use crate::cli::{DONE, FAILED, told_to_end};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::sandbox::cloudflare::{Options, Permission, RecordSpec, TokenSpec};
@@ -68,15 +68,28 @@ async fn play(listen: SocketAddr, exit: bool) -> anyhow::Result<()> {
     let read = Arc::new(move || Ok(again.clone()));
     let app = App::start(config, read, Some(listen), Clock::system())
         .await
-        .context("start the demo elsewhere with --listen 127.0.0.1:0")?;
-    let outcome = story(&stage, app.addr).await;
-    if outcome.is_ok() && !exit {
-        let controls = serve_controls(stage.clone()).await?;
-        say_how_to_play(app.addr, controls);
-        second_signal().await;
-    }
+        .map_err(|error| {
+            let cause = crate::cli::chain(&error);
+            anyhow::anyhow!("{cause}: start it elsewhere with --listen 127.0.0.1:0")
+        })?;
+    let outcome = tokio::select! {
+        outcome = perform(&stage, app.addr, exit) => outcome,
+        // Told to end: the stage is cleared all the same.
+        () = told_to_end() => Ok(()),
+    };
     app.stop().await;
     outcome
+}
+
+/// The story, and with `exit` nothing after it.
+async fn perform(stage: &Arc<Stage>, addr: SocketAddr, exit: bool) -> anyhow::Result<()> {
+    story(stage, addr).await?;
+    if !exit {
+        let controls = serve_controls(stage.clone()).await?;
+        say_how_to_play(addr, controls);
+        std::future::pending::<()>().await;
+    }
+    Ok(())
 }
 
 async fn set_stage() -> anyhow::Result<Stage> {
@@ -168,6 +181,7 @@ impl Caller {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "for a person's eyes only")]
 fn tell(line: &str) {
     println!("{} {line}", jiff::Zoned::now().strftime("%H:%M:%S"));
 }
@@ -182,14 +196,13 @@ fn record(stage: &Stage) -> String {
 /// The story, a line for each step. An error is a step that went otherwise.
 async fn story(stage: &Stage, addr: SocketAddr) -> anyhow::Result<()> {
     let caller = Caller::new(addr)?;
+    let (main, backup) = (stage.main.addr(), stage.backup.addr());
     tell(&format!(
         "a simulated Cloudflare answers at {}",
         stage.cloudflare.url()
     ));
     tell(&format!(
-        "MAIN is {}, BACKUP is {}; originswitch listens on {addr}",
-        stage.main.addr(),
-        stage.backup.addr()
+        "MAIN is {main}, BACKUP is {backup}; originswitch listens on {addr}"
     ));
     caller
         .until("both origins are up", |site| {
@@ -197,50 +210,58 @@ async fn story(stage: &Stage, addr: SocketAddr) -> anyhow::Result<()> {
             up(0) && up(1) && site["last_decision"]["reason"] == "on_main"
         })
         .await?;
+    holds(stage, MAIN_IP)?;
     tell(&format!(
-        "{HOSTNAME} points to MAIN ({}), and both origins are up",
-        record(stage)
+        "{HOSTNAME} points to MAIN ({MAIN_IP}), and both origins are up"
     ));
+    main_dies(stage, &caller).await?;
+    main_returns(stage, &caller).await
+}
 
+async fn main_dies(stage: &Stage, caller: &Caller) -> anyhow::Result<()> {
     stage.main.set(Behaviour::Refusing).await?;
     tell("MAIN dies: it refuses connections");
     tell("Alertmanager posts its alert to /webhook; originswitch looks for itself");
     let decision = caller.alert("firing").await?;
     check(&decision, "failover", "backup")?;
-    ensure!(
-        record(stage) == BACKUP_IP.to_string(),
-        "the record holds {}",
-        record(stage)
-    );
+    holds(stage, BACKUP_IP)?;
     tell_switch(&decision);
     let kept = stage.cloudflare.records(HOSTNAME);
     let proxied = kept.first().is_some_and(|record| record.proxied);
     ensure!(proxied, "the record is proxied no more");
     tell("the record is still proxied: only its content was changed");
+    Ok(())
+}
 
+async fn main_returns(stage: &Stage, caller: &Caller) -> anyhow::Result<()> {
     stage.main.set(Behaviour::up()).await?;
     tell("MAIN returns, and Alertmanager says so");
     let decision = caller.alert("resolved").await?;
-    tell(&format!(
-        "not at once: {}",
-        decision["explanation"].as_str().unwrap_or_default()
-    ));
+    let explanation = decision["explanation"].as_str().unwrap_or_default();
+    tell(&format!("not at once: {explanation}"));
     let site = caller
         .until("the site is back on MAIN", |site| {
             site["last_decision"]["reason"] == "failback"
         })
         .await?;
-    check(&site["last_decision"], "failback", "main")?;
-    ensure!(
-        record(stage) == MAIN_IP.to_string(),
-        "the record holds {}",
-        record(stage)
-    );
-    tell_switch(&site["last_decision"]);
+    let decision = &site["last_decision"];
+    check(decision, "failback", "main")?;
+    holds(stage, MAIN_IP)?;
+    tell_switch(decision);
+    let writes = stage.cloudflare.writes();
     tell(&format!(
-        "{HOSTNAME} points to MAIN again; {} writes in all",
-        stage.cloudflare.writes()
+        "{HOSTNAME} points to MAIN again; {writes} writes in all"
     ));
+    Ok(())
+}
+
+/// Fails unless the record holds `wanted`.
+fn holds(stage: &Stage, wanted: Ipv4Addr) -> anyhow::Result<()> {
+    let held = record(stage);
+    ensure!(
+        held == wanted.to_string(),
+        "the record holds {held} and not {wanted}"
+    );
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use crate::rule::brakes::HoldReason;
 use crate::rule::decision::{Decision, Reason, SwitchResult};
 use crate::server::shown;
 use crate::store::{OpenError, ReadOnly, SqliteStore};
+use std::collections::HashSet;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -75,7 +76,10 @@ fn chosen(config: &Config, names: &[String]) -> Result<Vec<Arc<Site>>, String> {
                 format!("there is no site {name:?} in {file}: it has {}", known())
             })
     };
-    names.iter().map(find).collect()
+    let mut sites = names.iter().map(find).collect::<Result<Vec<_>, _>>()?;
+    let mut seen = HashSet::new();
+    sites.retain(|site| seen.insert(site.name.clone()));
+    Ok(sites)
 }
 
 async fn decide(

@@ -53,6 +53,8 @@ pub struct Report {
     pub state: State,
     /// The newest observation in the order of starts.
     pub newest: Option<Arc<Observation>>,
+    /// The newest one that found the origin down: why it is, while it is.
+    pub failure: Option<Arc<Observation>>,
     /// What the probes of the confirmation with this number say.
     pub trial: (u64, Trial),
     /// Gaps in observation so far.
@@ -250,7 +252,8 @@ impl Prober {
         }
         let verdict = seen.finding.verdict();
         let turned = self.publish(state, Some(seen)) != Some(verdict);
-        if in_trial || transition.is_some() || turned {
+        // A failure may be the one that a confirmation just missed.
+        if in_trial || transition.is_some() || turned || verdict == Verdict::Down {
             self.site.notify_one();
         }
     }
@@ -264,7 +267,11 @@ impl Prober {
             report.trial = state.trial;
             report.gaps = state.gaps;
             if let Some(seen) = seen {
-                report.newest = Some(Arc::new(seen));
+                let seen = Arc::new(seen);
+                if seen.finding.verdict() == Verdict::Down {
+                    report.failure = Some(seen.clone());
+                }
+                report.newest = Some(seen);
             }
         });
         before

@@ -57,9 +57,8 @@ impl Caller {
 
     /// No fault found, or the schema is not here.
     fn assert_clean(&self) {
-        match openapi::check(&self.cloudflare.requests()) {
-            Some(faults) => assert_eq!(faults, Vec::<String>::new()),
-            None => println!("skipped: {} is not here", openapi::FILE),
+        if let Some(faults) = openapi::check(&self.cloudflare.requests()) {
+            assert_eq!(faults, Vec::<String>::new());
         }
     }
 }
@@ -190,7 +189,7 @@ async fn the_check_finds_what_is_wrong() {
         .await;
     caller.call("GET", "/nowhere", None).await;
     let Some(faults) = openapi::check_requests(&caller.cloudflare.requests()) else {
-        return println!("skipped: {} is not here", openapi::FILE);
+        return;
     };
     let found = |text: &str| faults.iter().any(|f| f.contains(text));
     assert!(found("unknown parameter nme"), "{faults:#?}");

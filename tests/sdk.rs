@@ -1,6 +1,7 @@
 //! Cloudflare's own clients take the simulated Cloudflare for the real one.
 //!
-//! `tests/sdk/install FOLDER` fetches them and prints the variables to set.
+//! `tests/sdk/install FOLDER` fetches them and prints the variables to set;
+//! `tests/run` does that.
 
 mod support;
 
@@ -10,17 +11,8 @@ use std::time::Duration;
 use originswitch::sandbox::Cloudflare;
 use originswitch::sandbox::cloudflare::{Options, Permission, RecordSpec, TokenSpec};
 use originswitch::sandbox::faults::{Effect, Fault, Matcher, Operation};
+use support::skip::skip;
 use tokio::process::Command;
-
-/// Says that a test did not run; where nothing may be skipped, fails.
-fn skip(variable: &str) {
-    assert_ne!(
-        std::env::var("CI_NO_SKIP").as_deref(),
-        Ok("1"),
-        "{variable} is not set"
-    );
-    println!("skipped: {variable} is not set, see tests/sdk/install");
-}
 
 async fn run(program: &Path, script: &str) {
     let cloudflare = Cloudflare::start("127.0.0.1:0".parse().unwrap(), Options::default()).unwrap();
@@ -71,7 +63,7 @@ const LISTS_BEFORE: u32 = 2;
 async fn the_python_client_works() {
     match std::env::var_os("ORIGINSWITCH_SDK_PYTHON") {
         Some(python) => run(Path::new(&python), "client.py").await,
-        None => skip("ORIGINSWITCH_SDK_PYTHON"),
+        None => skip("Cloudflare's Python client: ORIGINSWITCH_SDK_PYTHON is not set"),
     }
 }
 
@@ -79,6 +71,6 @@ async fn the_python_client_works() {
 async fn the_node_client_works() {
     match std::env::var_os("ORIGINSWITCH_SDK_NODE_DIR") {
         Some(_) => run(Path::new("node"), "client.mjs").await,
-        None => skip("ORIGINSWITCH_SDK_NODE_DIR"),
+        None => skip("Cloudflare's Node client: ORIGINSWITCH_SDK_NODE_DIR is not set"),
     }
 }

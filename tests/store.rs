@@ -45,6 +45,7 @@ fn view(at: Pointer, answer: Answer, reason: &str) -> OriginView {
     OriginView {
         at,
         answer,
+        known: answer.into(),
         reason: reason.into(),
         probes: 3,
         failed: 2,

@@ -1,6 +1,6 @@
 //! One call of the API: token, time limit, classification, retries, counting.
 
-use super::gate::{AuthGate, Budget, Scope};
+use super::gate::{AuthGate, Budget, Scope, Weight};
 use super::wire::{Message, Said, said};
 use crate::config::{Cloudflare as Settings, Secret, TokenSource};
 use crate::failover::Urgency;
@@ -9,6 +9,7 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use reqwest::{Method, Response, StatusCode};
 use serde_json::Value;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -27,6 +28,9 @@ const AUTH_AGAIN: Duration = Duration::from_secs(1);
 /// What is waited after a 429 that names no time.
 const THROTTLED: Duration = Duration::from_secs(5);
 
+/// No Retry-After is believed beyond this.
+const LONGEST_SILENCE: Duration = Duration::from_secs(86_400);
+
 /// Codes that mean "the token", whatever the status
 /// (facts/cloudflare-api.md as of 2026-11: there is no official list).
 const AUTH_CODES: [i64; 4] = [6003, 9106, 9109, 10000];
@@ -39,6 +43,8 @@ const THROTTLE_CODES: [i64; 3] = [971, 10300, 10429];
 pub(super) enum Kind {
     /// It was not sent.
     NotSent,
+    /// It was not sent: an earlier authentication error stops such calls.
+    Stopped,
     /// It was sent, and no readable answer came.
     Lost,
     /// 5xx.
@@ -104,6 +110,15 @@ impl Call {
         }
     }
 
+    /// What it may take of the budget.
+    fn weight(&self) -> Weight {
+        match (self.method == Method::GET, self.urgency) {
+            (false, _) => Weight::Write,
+            (true, Urgency::Flight) => Weight::Read,
+            (true, Urgency::Steady) => Weight::SteadyRead,
+        }
+    }
+
     /// An authentication error on it stops this zone only.
     pub(super) fn of_zone(mut self, zone: &str) -> Call {
         self.zone = Some(zone.to_owned());
@@ -126,6 +141,10 @@ pub(super) struct Client {
     token: Mutex<Token>,
     gate: Mutex<AuthGate>,
     budget: Mutex<Budget>,
+    /// Whether the last call came through; at first it is expected to.
+    up: AtomicBool,
+    /// How many tokens there have been.
+    epoch: AtomicU64,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -160,12 +179,19 @@ impl Client {
             }),
             gate: Mutex::default(),
             budget: Mutex::new(Budget::new(settings.requests_per_5m)),
+            up: AtomicBool::new(true),
+            epoch: AtomicU64::new(0),
         })
+    }
+
+    /// How many tokens there have been.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Relaxed)
     }
 
     /// A read: repeated until it comes through or the time is over.
     pub(super) async fn read(&self, call: &Call, until: Instant) -> Result<Vec<u8>, Fault> {
-        let again = |kind| !matches!(kind, Kind::Refused(_) | Kind::Auth);
+        let again = |kind| !matches!(kind, Kind::Refused(_) | Kind::Auth | Kind::Stopped);
         self.repeat(call, until, again).await
     }
 
@@ -194,7 +220,7 @@ impl Client {
                 Err(fault) => fault,
             };
             let pause = match fault.kind {
-                Kind::Auth if !refused_once && !lock(&self.gate).is_closed() => {
+                Kind::Auth if !refused_once && !lock(&self.gate).concerns(call.zone.as_deref()) => {
                     refused_once = true;
                     AUTH_AGAIN
                 }
@@ -217,7 +243,7 @@ impl Client {
     fn stop(&self, call: &Call, fault: &Fault) {
         let scope = match &call.zone {
             Some(zone) if !fault.text.starts_with(BAD_TOKEN) => Scope::Zone(zone.clone()),
-            _ => Scope::All,
+            Some(_) | None => Scope::All,
         };
         let now = Instant::now();
         let mut gate = lock(&self.gate);
@@ -235,10 +261,10 @@ impl Client {
             .check(call.zone.as_deref(), call.urgency, now)
             .map_err(|(text, left)| {
                 let text = format!("{text} (asked again in {} s)", left.as_secs() + 1);
-                Fault::new(Kind::Auth, text)
+                Fault::new(Kind::Stopped, text)
             })?;
         lock(&self.budget)
-            .take(call.urgency, now)
+            .take(call.weight(), now)
             .map_err(|(text, left)| Fault::new(Kind::Throttled(left), text))?;
         let limit = self.timeout.min(until.saturating_duration_since(now));
         if limit.is_zero() {
@@ -259,14 +285,29 @@ impl Client {
         };
         self.metrics
             .cloudflare(call.operation, status.map(|s| s.as_u16()), took);
-        self.metrics.cloudflare_up(match &result {
-            Ok(_) => true,
-            Err(fault) => matches!(fault.kind, Kind::Refused(_)),
-        });
+        self.note_up(status.is_some(), result.as_ref().err());
         if result.is_ok() {
             lock(&self.gate).open(call.zone.as_deref());
         }
         result
+    }
+
+    /// Says aloud when Cloudflare goes away and when it is back.
+    fn note_up(&self, answered: bool, fault: Option<&Fault>) {
+        let trouble = fault.filter(|fault| match fault.kind {
+            Kind::Refused(_) => false,
+            // An answer that cannot be read is an answer.
+            Kind::Lost => !answered,
+            Kind::NotSent | Kind::Stopped | Kind::Server | Kind::Throttled(_) | Kind::Auth => true,
+        });
+        let up = trouble.is_none();
+        self.metrics.cloudflare_up(up);
+        if self.up.swap(up, Ordering::Relaxed) != up {
+            match trouble {
+                Some(fault) => warn!("Cloudflare is in trouble: {}", fault.text),
+                None => info!("Cloudflare answers again"),
+            }
+        }
     }
 
     async fn send(&self, call: &Call) -> Result<(StatusCode, Vec<u8>), Fault> {
@@ -305,7 +346,8 @@ impl Client {
         if response.status() == StatusCode::TOO_MANY_REQUESTS {
             let wait = header("retry-after")
                 .and_then(|text| text.trim().parse().ok())
-                .map_or(THROTTLED, Duration::from_secs);
+                .map_or(THROTTLED, Duration::from_secs)
+                .min(LONGEST_SILENCE);
             lock(&self.budget).silence(Instant::now() + wait);
         }
     }
@@ -372,6 +414,7 @@ impl Client {
                 if sound && fresh != token.value.expose() {
                     token.value = Secret::new(fresh);
                     drop(token);
+                    self.epoch.fetch_add(1, Ordering::Relaxed);
                     lock(&self.gate).open_all();
                     info!(
                         "the Cloudflare token in {} has changed and is used from now on",
@@ -398,8 +441,9 @@ const BAD_TOKEN: &str = "Cloudflare does not accept the token";
 
 /// What to do about a token, in the words of Cloudflare's dashboard.
 fn auth_text(call: &Call, status: u16, codes: &[i64], why: &str) -> String {
+    // A 403 speaks of one zone, whatever its code.
     let malformed = codes.iter().any(|code| [6003, 9106, 9109].contains(code));
-    if status == 401 || malformed {
+    if status == 401 || (status != 403 && malformed) {
         return format!(
             "{BAD_TOKEN} (HTTP {status}, {why}): put a valid API token (not a global key) \
              into api_token_file"
@@ -407,10 +451,10 @@ fn auth_text(call: &Call, status: u16, codes: &[i64], why: &str) -> String {
     }
     let needed = if call.body.is_some() {
         "Zone.DNS Edit"
-    } else if call.zone.is_some() {
-        "Zone.DNS Read (better: Edit)"
-    } else {
+    } else if call.operation == "list_zones" {
         "Zone.Zone Read"
+    } else {
+        "Zone.DNS Read (better: Edit)"
     };
     format!(
         "Cloudflare refuses the token for {} (HTTP {status}, {why}): give it the permission \

@@ -95,17 +95,36 @@ impl AuthGate {
         self.closed.clear();
     }
 
+    /// Whether calls of this zone were stopped and none has come through since.
+    pub(super) fn concerns(&self, zone: Option<&str>) -> bool {
+        self.closed.keys().any(|scope| match scope {
+            Scope::All => true,
+            Scope::Zone(closed) => zone == Some(closed),
+        })
+    }
+
     /// Whether anything is stopped.
     pub(super) fn is_closed(&self) -> bool {
         !self.closed.is_empty()
     }
 }
 
+/// What a call may take of the budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Weight {
+    /// All of it.
+    Write,
+    /// All but a reserve for writes.
+    Read,
+    /// Half of it.
+    SteadyRead,
+}
+
 /// Our own count of calls in the sliding window.
 #[derive(Debug)]
 pub(super) struct Budget {
     limit: usize,
-    /// What steady reads leave for flights and writes.
+    /// What reads leave for writes.
     reserve: usize,
     calls: VecDeque<Instant>,
     /// Cloudflare asked for silence until then.
@@ -124,11 +143,7 @@ impl Budget {
     }
 
     /// Counts a call, or says how long it has to wait and why.
-    pub(super) fn take(
-        &mut self,
-        urgency: Urgency,
-        now: Instant,
-    ) -> Result<(), (String, Duration)> {
+    pub(super) fn take(&mut self, weight: Weight, now: Instant) -> Result<(), (String, Duration)> {
         if let Some(left) = self.silence_left(now) {
             let text = format!(
                 "Cloudflare asked for no calls for another {} s",
@@ -143,9 +158,10 @@ impl Budget {
         {
             self.calls.pop_front();
         }
-        let allowed = match urgency {
-            Urgency::Steady => self.limit - self.reserve,
-            Urgency::Flight => self.limit,
+        let allowed = match weight {
+            Weight::SteadyRead => (self.limit / 2).max(1),
+            Weight::Read => self.limit - self.reserve,
+            Weight::Write => self.limit,
         };
         if self.calls.len() < allowed {
             self.calls.push_back(now);
@@ -200,22 +216,25 @@ mod tests {
         gate.close(Scope::Zone("a".into()), "no".into(), now);
         assert!(gate.check(Some("a"), Urgency::Flight, now).is_err());
         assert!(gate.check(Some("b"), Urgency::Flight, now).is_ok());
+        assert!(gate.concerns(Some("a")) && !gate.concerns(Some("b")));
         assert!(gate.is_closed());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn steady_reads_leave_a_reserve_and_the_window_slides() {
+    async fn steady_reads_take_half_and_a_reserve_is_left_for_writes() {
         let mut budget = Budget::new(20);
         let start = Instant::now();
-        for _ in 0..18 {
-            assert!(budget.take(Urgency::Steady, start).is_ok());
-        }
-        assert!(budget.take(Urgency::Steady, start).is_err());
-        assert!(budget.take(Urgency::Flight, start).is_ok());
-        assert!(budget.take(Urgency::Flight, start).is_ok());
-        let (_, wait) = budget.take(Urgency::Flight, start).unwrap_err();
-        assert_eq!(wait, WINDOW);
-        assert!(budget.take(Urgency::Steady, start + WINDOW).is_ok());
+        let mut taken = |weight, at| {
+            let mut calls = 0;
+            while budget.take(weight, at).is_ok() {
+                calls += 1;
+            }
+            calls
+        };
+        assert_eq!(taken(Weight::SteadyRead, start), 10);
+        assert_eq!(taken(Weight::Read, start), 8);
+        assert_eq!(taken(Weight::Write, start), 2);
+        assert_eq!(taken(Weight::SteadyRead, start + WINDOW), 10);
     }
 
     #[tokio::test(start_paused = true)]
@@ -223,9 +242,9 @@ mod tests {
         let mut budget = Budget::new(1200);
         let now = Instant::now();
         budget.silence(now + Duration::from_secs(30));
-        let (text, wait) = budget.take(Urgency::Flight, now).unwrap_err();
+        let (text, wait) = budget.take(Weight::Read, now).unwrap_err();
         assert_eq!(wait, Duration::from_secs(30));
         assert_eq!(text, "Cloudflare asked for no calls for another 31 s");
-        assert!(budget.take(Urgency::Flight, now + wait).is_ok());
+        assert!(budget.take(Weight::Read, now + wait).is_ok());
     }
 }

@@ -81,7 +81,9 @@ impl Cloudflare {
         let mut found = Vec::new();
         for page in 1..=PAGES {
             let path = format!("/zones?name={name}&page={page}&per_page=50");
-            let call = Call::get("list_zones", path, urgency);
+            // Who may not look up this zone may still work on others.
+            let scope = format!("name:{name}");
+            let call = Call::get("list_zones", path, urgency).of_zone(&scope);
             let body = self.client.read(&call, until).await?;
             let zones = wire::zones(&body).map_err(|text| Fault::new(Kind::Lost, text))?;
             found.extend(zones.items.into_iter().filter(|z| z.name == *name));
@@ -226,7 +228,9 @@ impl Dns for Cloudflare {
                     self.forget(zone, &fault);
                     match fault.kind {
                         Kind::Refused(_) | Kind::Auth => Written::Rejected(fault.text),
-                        Kind::NotSent | Kind::Throttled(_) => Written::Unavailable(fault.text),
+                        Kind::NotSent | Kind::Stopped | Kind::Throttled(_) => {
+                            Written::Unavailable(fault.text)
+                        }
                         Kind::Lost | Kind::Server => Written::Unanswered(fault.text),
                     }
                 }
@@ -238,5 +242,9 @@ impl Dns for Cloudflare {
         let share = (self.requests_per_5m / STEADY_SHARE).max(1);
         let needed = WINDOW * self.reads.load(Ordering::Relaxed) / share;
         interval.max(needed)
+    }
+
+    fn epoch(&self) -> u64 {
+        self.client.epoch()
     }
 }

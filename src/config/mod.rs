@@ -65,6 +65,12 @@ pub fn load(
     Ok(Config { warnings, ..config })
 }
 
+/// The environment's variables. One that is no text cannot be ours.
+pub fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
 /// The whole configuration.
 #[derive(Debug, Clone)]
 pub struct Config {

@@ -4,14 +4,21 @@
 //! was not answered, read before anything else.
 
 use super::confirm::Carried;
+use super::pass::{Pass, is_flight};
+use super::reading::STALE_AGAIN;
 use super::record::{Reading, altered};
-use super::site::{Pass, STALE_AGAIN, SiteLoop, is_flight};
+use super::site::SiteLoop;
 use super::{Change, Record, Urgency, Written};
 use crate::rule::address::{Address, Place, Role};
 use crate::rule::brakes::HoldReason;
 use crate::rule::decision::{Decision, Reason, SwitchResult};
+use jiff::SignedDuration;
+use std::time::Duration;
 use tokio::time::Instant;
 use tracing::warn;
+
+/// A write that no read has shown after this long did not happen.
+const LATE_WRITE: Duration = Duration::from_secs(60);
 
 /// A switch that was sent and whose outcome is not known.
 pub(super) struct OpenSwitch {
@@ -40,12 +47,13 @@ impl SiteLoop {
     /// Carries out the switch to the origin with index `to`.
     pub(super) async fn apply(
         &mut self,
-        pass: &Pass,
+        pass: &mut Pass,
         mut decision: Decision,
         to: usize,
         until: Instant,
     ) -> Carried {
         let seen = self.reading.as_ref().map(|r| r.holding.clone());
+        let asked = self.tools.clock.moment();
         if let Err(text) = self.read_again(until).await {
             return Carried::Over(unavailable(decision, &text), false);
         }
@@ -53,9 +61,17 @@ impl SiteLoop {
             tokio::time::sleep(STALE_AGAIN).await;
             return Carried::Moved;
         }
+        let took = self.tools.clock.moment().since(asked);
+        if took > self.site.policy.confirm_interval && !std::mem::replace(&mut pass.slow_read, true)
+        {
+            // The probes have gone on meanwhile, and alerts may have come:
+            // decide again on what they say now. Once; Cloudflare may be slow.
+            return Carried::Moved;
+        }
         let Some(reading) = self.reading.clone() else {
             return Carried::Moved;
         };
+        self.give_up_open().await;
         if seen.as_ref() != Some(&reading.holding) {
             return Carried::Moved;
         }
@@ -102,7 +118,7 @@ impl SiteLoop {
         until: Instant,
     ) {
         match written {
-            Written::Confirmed(records) if holds(&records, &switch.to) => {
+            Written::Confirmed(records) if holds(&records, &switch.changes) => {
                 let mut said = format!("record switched to {}", target(decision));
                 for told in altered(&switch.changes, &records) {
                     said.push_str("; but ");
@@ -177,14 +193,18 @@ impl SiteLoop {
         }
     }
 
-    /// A later read tells what became of a switch whose outcome was unknown.
+    /// A later read tells what became of a switch whose outcome was unknown: it
+    /// is there, or the record holds something else again. As long as it holds
+    /// what it held before, the write may still be on its way.
     pub(super) async fn settle_open(&mut self, reading: &Reading) {
         let Some(mut open) = self.open.take() else {
             return;
         };
-        self.expected = None;
         let place = reading.place(&self.places).map(ToString::to_string);
         if place.is_some() && place == open.target() {
+            self.expected = None;
+            let took = self.tools.clock.now().duration_since(open.decision.time);
+            open.decision.duration = Duration::try_from(took).ok();
             open.decision.conclude(
                 SwitchResult::Confirmed,
                 "read again later, the record shows the switch",
@@ -196,20 +216,56 @@ impl SiteLoop {
             if let Some(known) = reading.known(&self.places) {
                 self.keep_known(known).await;
             }
-        } else {
-            if let Some(number) = open.number {
-                self.history.undo(number);
-            }
-            open.decision.conclude(
-                SwitchResult::Unconfirmed,
-                "read again later, the record does not show the switch",
-            );
-            self.close_row(&open.decision, Some(false)).await;
-            self.metrics.switched(&open.decision);
+            self.amend_last(open);
+            return;
         }
+        let before = open
+            .decision
+            .record
+            .as_ref()
+            .map(|at| at.address.to_string());
+        let waited = self.tools.clock.now().duration_since(open.decision.time);
+        let late = waited > SignedDuration::try_from(LATE_WRITE).unwrap_or(SignedDuration::MAX);
+        let given_up = late || (place.is_some() && place != before);
+        self.open = Some(open);
+        if given_up {
+            self.give_up_open().await;
+        }
+    }
+
+    /// A switch of unknown outcome is taken for one that did not happen.
+    async fn give_up_open(&mut self) {
+        let Some(mut open) = self.open.take() else {
+            return;
+        };
+        self.expected = None;
+        if let Some(number) = open.number {
+            self.history.undo(number);
+        }
+        open.decision.conclude(
+            SwitchResult::Unconfirmed,
+            "read again later, the record does not show the switch",
+        );
+        self.close_row(&open.decision, Some(false)).await;
+        self.metrics.switched(&open.decision);
+        self.amend_last(open);
+    }
+
+    /// The last decision is shown as its row now reads.
+    fn amend_last(&mut self, open: OpenSwitch) {
         let id = open.decision.id;
         if self.last.as_ref().is_some_and(|last| last.id == id) {
             self.last = Some(open.decision.into());
+        }
+    }
+
+    /// A row that was stored only after the write is the open switch's too.
+    pub(super) fn name_open(&mut self, decision: &Decision) {
+        if let Some(open) = &mut self.open
+            && open.decision.id.is_none()
+            && open.decision.time == decision.time
+        {
+            open.decision.id = decision.id;
         }
     }
 
@@ -276,12 +332,15 @@ struct Switch {
     number: u64,
 }
 
-/// Whether the answer shows every record holding its part of `to`.
-fn holds(records: &[Record], to: &Place) -> bool {
-    !records.is_empty()
-        && records.iter().all(|record| {
-            Address::parse(record.kind, &record.content).as_ref() == to.of_kind(record.kind)
+/// Whether the answer shows every record as it was asked for.
+fn holds(records: &[Record], changes: &[Change]) -> bool {
+    let address = |record: &Record, content| Address::parse(record.kind, content);
+    changes.iter().all(|change| {
+        let now = records.iter().find(|now| now.id == change.record.id);
+        now.is_some_and(|now| {
+            address(now, &now.content) == address(&change.record, &change.content)
         })
+    })
 }
 
 fn target(decision: &Decision) -> Role {

@@ -1,11 +1,15 @@
 //! Probing until the rule has its answers.
 
 use super::legs::Evidence;
-use super::site::{DECISION_LIMIT, Event, Pass, SiteLoop, is_flight};
+use super::pass::{Pass, is_flight};
+use super::site::{DECISION_LIMIT, Event, SiteLoop};
 use crate::prober::Pace;
 use crate::rule::Moment;
 use crate::rule::brakes::HoldReason;
-use crate::rule::decision::{Decision, Outcome, Plan, Reason, Snapshot, SwitchResult, decide};
+use crate::rule::decision::{
+    Decision, Outcome, Plan, Reason, Snapshot, SwitchResult, Trigger, decide,
+};
+use crate::rule::health::Answer;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +27,17 @@ pub(super) enum Carried {
     Moved,
 }
 
+/// Whether an origin is still being probed for the first time, or for a person
+/// who asked, although nothing depends on it: is the backup ready?
+fn still_telling(trigger: Trigger, snapshot: &Snapshot, plan: &Plan) -> bool {
+    matches!(trigger, Trigger::Start | Trigger::Reload | Trigger::Manual)
+        && matches!(plan.reason, Reason::Keep(_))
+        && snapshot
+            .origins
+            .iter()
+            .any(|origin| origin.answer == Answer::Pending)
+}
+
 impl SiteLoop {
     /// Confirms, decides, carries out. `None` when told to wind up before
     /// there was a decision.
@@ -31,21 +46,22 @@ impl SiteLoop {
         self.handle.inbox().confirming = true;
         self.read_soon();
         let mut cloudflare_until = None;
-        let (decision, stored) = loop {
+        let (decision, stored, plan) = loop {
             let (snapshot, plan) = self.confirm(&mut pass).await?;
             let until = *cloudflare_until
                 .get_or_insert_with(|| tokio::time::Instant::now() + DECISION_LIMIT);
-            match self.carry_out(&pass, &snapshot, &plan, until).await {
-                Carried::Over(decision, stored) => {
-                    self.look_again_when(&plan);
-                    break (decision, stored);
-                }
+            match self.carry_out(&mut pass, &snapshot, &plan, until).await {
+                Carried::Over(decision, stored) => break (decision, stored, plan),
                 Carried::Moved => {}
             }
         };
         self.handle.inbox().confirming = false;
         self.confirmed();
-        self.plan_retry(&decision);
+        self.look_again_when(&plan);
+        if pass.dry_run == self.site.policy.dry_run {
+            self.plan_retry(&decision);
+        }
+        self.flight_waits = is_flight(plan.reason) && decision.result.is_none();
         Some(self.finish(decision, pass.answers, stored).await)
     }
 
@@ -83,7 +99,10 @@ impl SiteLoop {
             let now = self.tools.clock.moment();
             let snapshot = self.snapshot(pass, self.evidence(now, settle_by));
             let unread = self.reading.is_none() && self.read_error.is_none();
-            if !unread && let Outcome::Plan(plan) = decide(&self.site.policy, &snapshot) {
+            if !unread
+                && let Outcome::Plan(plan) = decide(&self.site.policy, &snapshot)
+                && !still_telling(pass.trigger, &snapshot, &plan)
+            {
                 return Some((snapshot, plan));
             }
             self.publish();
@@ -129,7 +148,7 @@ impl SiteLoop {
 
     async fn carry_out(
         &mut self,
-        pass: &Pass,
+        pass: &mut Pass,
         snapshot: &Snapshot,
         plan: &Plan,
         until: tokio::time::Instant,

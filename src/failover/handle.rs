@@ -53,6 +53,8 @@ pub(super) struct Inbox {
     /// A confirmation is under way: a copy of what it knows adds nothing to it.
     pub(super) confirming: bool,
     pub(super) reloaded: bool,
+    /// The loop has ended: nobody will answer.
+    pub(super) ended: bool,
     pub(super) asked: Vec<Asked>,
 }
 
@@ -126,8 +128,12 @@ impl SiteHandle {
     /// never if the loop ends first.
     pub fn ask(&self, request: Request) -> oneshot::Receiver<Arc<Decision>> {
         let (answer, receiver) = oneshot::channel();
-        self.inbox().asked.push(Asked { request, answer });
-        self.notify.notify_one();
+        let mut inbox = self.inbox();
+        if !inbox.ended {
+            inbox.asked.push(Asked { request, answer });
+            drop(inbox);
+            self.notify.notify_one();
+        }
         receiver
     }
 
@@ -146,6 +152,13 @@ impl SiteHandle {
     /// The inbox; a panic elsewhere leaves it as usable as it was.
     pub(super) fn inbox(&self) -> MutexGuard<'_, Inbox> {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says that the loop has ended: whoever asked hears that nobody answers.
+    pub fn mark_ended(&self) {
+        let mut inbox = self.inbox();
+        inbox.ended = true;
+        inbox.asked.clear();
     }
 
     /// Takes over what an earlier loop of the site knew of its alerts.

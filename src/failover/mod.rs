@@ -8,9 +8,11 @@
 //! | file | holds |
 //! | --- | --- |
 //! | `handle` | what the rest of the program sees of a site |
-//! | `site` | the loop, and what ends a pass |
+//! | `site` | the loop: when it wakes, what it then does |
+//! | `pass` | one look: what it rests on, what ends it |
 //! | `confirm` | probing until the rule has its answers |
 //! | `apply` | carrying out a switch, and proving it |
+//! | `reading` | reading the record, and noticing whose hand it shows |
 //! | `record` | the record as it was read |
 //! | `legs` | a site's probers, joined to one answer for each origin |
 //! | `memory` | proofs, switches and how long MAIN has been well |
@@ -20,6 +22,8 @@ mod confirm;
 pub mod handle;
 mod legs;
 mod memory;
+mod pass;
+mod reading;
 mod record;
 mod site;
 
@@ -114,6 +118,12 @@ pub trait Dns: Send + Sync + 'static {
     /// How long to wait between steady reads of one site's names, so that the
     /// budget is never eaten by looking.
     fn pace(&self, interval: Duration) -> Duration;
+
+    /// A number that changes when it may be worth asking again at once what
+    /// was refused: with another token.
+    fn epoch(&self) -> u64 {
+        0
+    }
 }
 
 /// The state file failed: one sentence.

@@ -1,39 +1,30 @@
-//! The loop of one site, and what ends a pass.
+//! The loop of one site: what it holds, when it wakes, what it then does.
 
 use super::apply::OpenSwitch;
-use super::handle::{Asked, Request, SiteHandle, Status};
-use super::legs::{Evidence, Lookout, Watched, views};
+use super::handle::{Asked, Request, SiteHandle};
+use super::legs::{Evidence, Lookout, Watched};
 use super::memory::{History, Wellness};
-use super::record::{Hand, Reading};
-use super::{Dns, KnownRecord, Record, Store, Unavailable, Urgency};
+use super::reading::ReadFlight;
+use super::record::Reading;
+use super::{Dns, KnownRecord, Store};
 use crate::clock::{Clock, DriftWatch};
-use crate::config::{Origin, Site};
+use crate::config::Site;
 use crate::metrics::{Metrics, SiteMetrics};
 use crate::prober::Pace;
 use crate::rule::Moment;
-use crate::rule::address::{Holding, Place, Role};
-use crate::rule::brakes::{Circumstances, Foreign, HoldReason};
-use crate::rule::decision::{
-    Action, Decision, OriginView, Outcome, Plan, Reason, RecordView, Snapshot, SwitchResult,
-    Trigger, decide,
-};
-use crate::rule::health::{State, Thresholds};
-use crate::rule::walk::SwitchKind;
-use futures_util::future::BoxFuture;
+use crate::rule::address::{Place, Role};
+use crate::rule::brakes::{Foreign, HoldReason};
+use crate::rule::decision::{Decision, Trigger};
+use crate::rule::health::State;
 use jiff::SignedDuration;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::warn;
 
 /// All calls to Cloudflare that one decision may take, together.
 pub(super) const DECISION_LIMIT: Duration = Duration::from_secs(30);
-
-/// How soon a stale answer is read again, and how often before it is believed.
-pub(super) const STALE_AGAIN: Duration = Duration::from_secs(1);
-const STALE_BELIEVED: u32 = 10;
 
 /// The index of the origin that plays MAIN's part.
 pub(super) const MAIN: usize = 0;
@@ -86,16 +77,6 @@ pub struct Tools {
     pub cancel: CancellationToken,
 }
 
-/// One pass that a confirmation leads to.
-pub(super) struct Pass {
-    pub(super) trigger: Trigger,
-    pub(super) begun: Moment,
-    pub(super) dry_run: bool,
-    pub(super) by_hand: bool,
-    pub(super) asked_for: bool,
-    pub(super) answers: Vec<oneshot::Sender<Arc<Decision>>>,
-}
-
 /// Why the loop woke.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Event {
@@ -109,8 +90,6 @@ enum Look {
     Routine,
     Confirm(Trigger),
 }
-
-type ReadFlight = BoxFuture<'static, Result<Vec<Record>, Unavailable>>;
 
 /// The loop of one site.
 pub struct SiteLoop {
@@ -136,18 +115,21 @@ pub struct SiteLoop {
     /// What a write under way, or one of unknown outcome, makes the record hold.
     pub(super) expected: Option<String>,
     pub(super) trial: u64,
+    /// A dead origin could not be left because Cloudflare could not be asked.
+    pub(super) flight_waits: bool,
+    /// The token that the last refusal was for, as the DNS side counts them.
+    pub(super) epoch: u64,
     pub(super) stale_reads: u32,
-    read_flight: Option<ReadFlight>,
-    next_read: Moment,
-    next_pass: Moment,
-    confirmed_at: Moment,
-    record_changed: bool,
-    gaps: u64,
-    drift: DriftWatch,
-    hold: Option<HoldReason>,
-    seen_at: Moment,
+    pub(super) read_flight: Option<ReadFlight>,
+    pub(super) next_read: Moment,
+    pub(super) next_pass: Moment,
+    pub(super) confirmed_at: Moment,
+    pub(super) record_changed: bool,
+    pub(super) gaps: u64,
+    pub(super) drift: DriftWatch,
+    pub(super) hold: Option<HoldReason>,
+    pub(super) seen_at: Moment,
 }
-
 impl SiteLoop {
     /// A loop that starts probing at once, for a confirmation.
     #[must_use]
@@ -201,6 +183,8 @@ impl SiteLoop {
             refusals: 0,
             expected: None,
             trial: 0,
+            flight_waits: false,
+            epoch: 0,
             read_flight: None,
             record_changed: false,
             stale_reads: 0,
@@ -248,6 +232,12 @@ impl SiteLoop {
         self.restore().await;
         let pass = self.pass(Trigger::Manual);
         let decision = self.confirmed_pass(pass).await;
+        // What came in while the disk was waited for: no later pass takes it in.
+        self.absorb().await;
+        if self.views(Evidence::Routine)[MAIN].state() != State::Up {
+            // MAIN's time counts only if every run saw it up.
+            self.well.restart(None);
+        }
         self.save_wellness().await;
         decision
     }
@@ -278,17 +268,6 @@ impl SiteLoop {
         self.expected = self.open.as_ref().and_then(OpenSwitch::target);
         self.known = memory.known_record;
         self.last = memory.last_decision.map(Arc::new);
-    }
-
-    fn pass(&self, trigger: Trigger) -> Pass {
-        Pass {
-            trigger,
-            begun: self.tools.clock.moment(),
-            dry_run: self.site.policy.dry_run,
-            by_hand: false,
-            asked_for: false,
-            answers: Vec::new(),
-        }
     }
 
     /// Waits until there is something to do; `None` when told to wind up.
@@ -327,7 +306,7 @@ impl SiteLoop {
         if std::mem::take(&mut self.record_changed) {
             return Some(Look::Confirm(Trigger::Record));
         }
-        if self.doubted() && self.retry_at.is_none_or(|at| at <= now) {
+        if self.doubted() {
             return Some(Look::Confirm(Trigger::Probe));
         }
         (self.next_pass <= now).then_some(Look::Routine)
@@ -375,122 +354,6 @@ impl SiteLoop {
         }
     }
 
-    fn start_read(&self) -> ReadFlight {
-        let (dns, site) = (self.tools.dns.clone(), self.site.clone());
-        let urgency = match &self.last {
-            Some(last) if last.reason == Reason::Hold(HoldReason::CloudflareUnavailable) => {
-                Urgency::Flight
-            }
-            _ => Urgency::Steady,
-        };
-        let until = tokio::time::Instant::now() + DECISION_LIMIT;
-        Box::pin(async move { dns.read(&site.zone, &site.hostnames, urgency, until).await })
-    }
-
-    /// Takes the answer of a read.
-    pub(super) async fn take_answer(&mut self, answer: Result<Vec<Record>, Unavailable>) {
-        match answer {
-            Ok(records) => {
-                self.read_error = None;
-                let reading = Reading::new(&self.site.hostnames, &self.places, records);
-                self.take_reading(reading).await;
-            }
-            Err(fault) => {
-                if self.read_error.as_deref() != Some(fault.0.as_str()) {
-                    warn!(site = %self.site.name, "{}: the record cannot be read: {fault}", self.site.name);
-                }
-                self.read_error = Some(fault.0);
-            }
-        }
-    }
-
-    async fn take_reading(&mut self, reading: Reading) {
-        match reading.hand(&self.places, self.known.as_ref()) {
-            Hand::Stale if self.stale_reads < STALE_BELIEVED && self.reading.is_some() => {
-                self.stale_reads += 1;
-                self.next_read = self.tools.clock.moment() + STALE_AGAIN;
-                return;
-            }
-            Hand::Ours(known) => {
-                self.foreign = None;
-                if let Some(known) = known {
-                    self.keep_known(known).await;
-                }
-            }
-            // Our own write, whose answer we did not get.
-            Hand::Theirs(foreign) if self.expected.as_ref() == Some(&foreign.theirs) => {}
-            Hand::Theirs(foreign) => self.notice_foreign(foreign),
-            Hand::Shapeless | Hand::Stale => {}
-        }
-        self.stale_reads = 0;
-        self.settle_open(&reading).await;
-        let changed = match &self.reading {
-            Some(before) => before.holding != reading.holding,
-            None => false,
-        };
-        self.record_changed |= changed;
-        self.set_reading(reading);
-    }
-
-    fn notice_foreign(&mut self, foreign: Foreign) {
-        if self.foreign.as_ref() == Some(&foreign) {
-            return;
-        }
-        warn!(
-            site = %self.site.name,
-            "{}: somebody else changed the record from {} to {} at {}",
-            self.site.name, foreign.ours, foreign.theirs, foreign.modified_on
-        );
-        // What we waited for, we waited for on the record as it was.
-        let now = self.well.running().then(|| self.tools.clock.moment());
-        self.well.restart(now);
-        self.foreign = Some(foreign);
-    }
-
-    /// Makes `reading` the one decisions rest on, and watches a foreign address.
-    pub(super) fn set_reading(&mut self, reading: Reading) {
-        match &reading.holding {
-            Holding::Other(place) if self.other.as_ref().is_none_or(|o| o.place != *place) => {
-                let origin = Origin {
-                    place: place.clone(),
-                    probe: self.site.probe.clone(),
-                };
-                let watched = self.tools.lookout.watch(
-                    Role::Other,
-                    &origin,
-                    &self.site.policy,
-                    &self.handle.notify,
-                    &self.metrics,
-                    self.pace,
-                    u64::MAX,
-                );
-                self.other = Some(watched);
-            }
-            Holding::Other(_) => {}
-            Holding::Origin(_) | Holding::Unclear(_) => {
-                if self.other.take().is_some() {
-                    self.metrics.forget_other();
-                }
-            }
-        }
-        self.metrics.record(match &reading.holding {
-            Holding::Origin(index) => Some(Role::of_index(*index)),
-            Holding::Other(_) => Some(Role::Other),
-            Holding::Unclear(_) => None,
-        });
-        self.reading = Some(reading);
-    }
-
-    pub(super) async fn keep_known(&mut self, known: KnownRecord) {
-        // A failure is the store's to tell; the next read offers it again.
-        let _ = self
-            .tools
-            .store
-            .save_known_record(&self.site.name, &known)
-            .await;
-        self.known = Some(known);
-    }
-
     /// Takes in what probers and clocks say: proofs, gaps, MAIN's wellness.
     pub(super) async fn absorb(&mut self) {
         let now = self.tools.clock.moment();
@@ -530,127 +393,7 @@ impl SiteLoop {
         }
     }
 
-    pub(super) fn views(&self, evidence: Evidence) -> Vec<OriginView> {
-        let current = match self.reading.as_ref().map(|r| &r.holding) {
-            Some(Holding::Origin(index)) => Some(*index),
-            _ => None,
-        };
-        let limits = Thresholds {
-            fall: self.site.policy.fall,
-            rise: self.site.policy.rise,
-        };
-        views(
-            &self.origins,
-            self.other.as_ref(),
-            current,
-            evidence,
-            limits,
-        )
-    }
-
-    /// Everything a decision rests on, as it is now.
-    pub(super) fn snapshot(&self, pass: &Pass, evidence: Evidence) -> Snapshot {
-        let record = match self.reading.as_ref().map(|r| &r.holding) {
-            Some(Holding::Origin(index)) => RecordView::Origin(*index),
-            Some(Holding::Other(_)) => RecordView::Other,
-            Some(Holding::Unclear(sentence)) => RecordView::Unclear(sentence.clone()),
-            None => RecordView::Unreadable(
-                self.read_error
-                    .clone()
-                    .unwrap_or_else(|| "the record has not been read yet".into()),
-            ),
-        };
-        Snapshot {
-            site: self.site.name.clone(),
-            trigger: pass.trigger,
-            origins: self.views(evidence),
-            configured: self.origins.len(),
-            main: MAIN,
-            given: self.circumstances(pass, &record),
-            record,
-        }
-    }
-
-    fn circumstances(&self, pass: &Pass, record: &RecordView) -> Circumstances {
-        let (clock, now) = (&self.tools.clock, self.tools.clock.moment());
-        let alert = self
-            .handle
-            .inbox()
-            .alerts
-            .firing_until(now, self.tools.alert_ttl.get());
-        Circumstances {
-            now: clock.now(),
-            proven: match record {
-                RecordView::Origin(index) => self.history.proven(&self.origins[*index].fingerprint),
-                _ => true,
-            },
-            on_other: *record == RecordView::Other,
-            undoubted: self.well.total(now),
-            resolvers_need: self
-                .reading
-                .as_ref()
-                .map_or(Duration::ZERO, Reading::resolvers_need),
-            alert_until: alert.map(|moment| clock.timestamp(moment)),
-            switches: self.history.switches(clock),
-            foreign: self.foreign.clone(),
-            state_ok: self.tools.store.healthy(),
-            asked_for: pass.asked_for,
-        }
-    }
-
-    fn current_view(&self) -> Option<OriginView> {
-        let mut views = self.views(Evidence::Routine);
-        let index = match self.reading.as_ref().map(|r| &r.holding)? {
-            Holding::Origin(index) => *index,
-            Holding::Other(_) => self.origins.len(),
-            Holding::Unclear(_) => return None,
-        };
-        (index < views.len()).then(|| views.swap_remove(index))
-    }
-
-    /// A look at what is believed, without new probes: it never switches, but
-    /// says if a confirmation is worth its probes.
-    async fn routine_pass(&mut self) -> Option<Trigger> {
-        let now = self.tools.clock.moment();
-        self.next_pass = now + self.site.probe.interval;
-        self.absorb().await;
-        self.handle
-            .inbox()
-            .alerts
-            .prune(now, self.tools.alert_ttl.get());
-        let pass = self.pass(Trigger::Timer);
-        let snapshot = self.snapshot(&pass, Evidence::Routine);
-        let plan = match decide(&self.site.policy, &snapshot) {
-            Outcome::Plan(plan) => plan,
-            Outcome::Wait(_) => return Some(Trigger::Timer),
-        };
-        if let Reason::Switch(_) = plan.reason {
-            if self.retry_at.is_none_or(|at| at <= now) {
-                return Some(Trigger::Timer);
-            }
-            // Put off: what was said when it was put off still holds.
-            self.next_pass = self.retry_at.unwrap_or(self.next_pass);
-            return None;
-        }
-        self.look_again_when(&plan);
-        let on_main = matches!(snapshot.record, RecordView::Origin(MAIN));
-        if !on_main {
-            self.save_wellness().await;
-        }
-        let decision = Decision::of(&snapshot, &plan);
-        self.finish(decision, Vec::new(), false).await;
-        None
-    }
-
-    /// A hold that ends by itself is looked at when it does.
-    pub(super) fn look_again_when(&mut self, plan: &Plan) {
-        if let Some(until) = plan.until {
-            let until = self.tools.clock.moment_of(until) + Duration::from_millis(1);
-            self.next_pass = self.next_pass.min(until);
-        }
-    }
-
-    async fn save_wellness(&mut self) {
+    pub(super) async fn save_wellness(&mut self) {
         if let Some(undoubted) = self.well.take_unsaved(&self.tools.clock) {
             let _ = self
                 .tools
@@ -660,115 +403,11 @@ impl SiteLoop {
         }
     }
 
-    /// Ends a pass: counts, stores what differs, logs it, answers who waits.
-    /// `stored` says that the decision has its row already.
-    pub(super) async fn finish(
-        &mut self,
-        mut decision: Decision,
-        answers: Vec<oneshot::Sender<Arc<Decision>>>,
-        stored: bool,
-    ) -> Arc<Decision> {
-        self.metrics.pass(&decision);
-        self.set_hold(match decision.reason {
-            Reason::Hold(reason) => Some(reason),
-            Reason::Keep(_) | Reason::Switch(_) => None,
-        });
-        let news = stored
-            || !self
-                .last
-                .as_ref()
-                .is_some_and(|last| decision.same_as(last));
-        if news && !stored {
-            decision.id = self.tools.store.record(&decision).await.ok();
-        }
-        if news {
-            log(&decision);
-            if decision.result == Some(SwitchResult::DryRun) {
-                self.metrics.switched(&decision);
-            }
-        }
-        let decision = Arc::new(decision);
-        if news {
-            self.last = Some(decision.clone());
-        }
-        for answer in answers {
-            // Whoever asked may have gone.
-            let _ = answer.send(decision.clone());
-        }
-        self.publish();
-        decision
-    }
-
-    fn set_hold(&mut self, hold: Option<HoldReason>) {
-        if hold != self.hold {
-            self.metrics.hold(self.hold, hold);
-            self.hold = hold;
-        }
-    }
-
-    /// Shows the site as it is now.
-    pub(super) fn publish(&mut self) {
-        let views = self.views(Evidence::Routine);
-        for view in &views {
-            self.metrics.origin(view.at.role, view.state());
-        }
-        let current = match self.reading.as_ref().map(|r| &r.holding) {
-            Some(Holding::Origin(index)) => views.get(*index),
-            Some(Holding::Other(_)) => views.get(self.origins.len()),
-            Some(Holding::Unclear(_)) | None => None,
-        };
-        let now = self.tools.clock.moment();
-        let inbox = self.handle.inbox();
-        let firing = inbox.alerts.firing(now, self.tools.alert_ttl.get());
-        let alert = inbox.last_alert;
-        drop(inbox);
-        let up = current.is_some_and(|view| view.state() == State::Up);
-        self.metrics.alert_unconfirmed(firing && up);
-        let status = Status {
-            record: current.map(|view| view.at.clone()),
-            hold: self.hold,
-            alert,
-            last_decision: self.last.clone(),
-            probed: self.origins.iter().all(Watched::probed),
-            origins: views,
-        };
-        self.handle.status.send_if_modified(|shown| {
-            let differs = **shown != status;
-            if differs {
-                *shown = Arc::new(status);
-            }
-            differs
-        });
-    }
-
     /// What there is to say to the probers when a confirmation starts or ends.
     pub(super) fn set_pace(&mut self, pace: Pace) {
         self.pace = pace;
         for origin in self.origins.iter().chain(self.other.as_ref()) {
             origin.set_pace(pace);
-        }
-    }
-
-    /// Looks again at `at`, or before.
-    pub(super) fn look_no_later_than(&mut self, at: Moment) {
-        self.next_pass = self.next_pass.min(at);
-    }
-
-    /// Gives up a read under way: what it would say is older than a write.
-    pub(super) fn forget_read(&mut self) {
-        self.read_flight = None;
-    }
-
-    /// Reads at `at`, or before.
-    pub(super) fn read_no_later_than(&mut self, at: Moment) {
-        self.next_read = self.next_read.min(at);
-    }
-
-    /// Asks for a read now where none has come through.
-    pub(super) fn read_soon(&mut self) {
-        if self.reading.is_none() && self.read_flight.is_none() {
-            self.read_error = None;
-            self.next_read = self.tools.clock.moment();
         }
     }
 
@@ -786,90 +425,4 @@ impl SiteLoop {
     pub(super) fn gaps(&self) -> u64 {
         self.gaps
     }
-
-    /// Takes what came in while a pass is under way: alerts join it, requests
-    /// wait for it. Returns whether an alert came.
-    pub(super) async fn join(&mut self, pass: &mut Pass) -> bool {
-        let (alert, asked) = {
-            let mut inbox = self.handle.inbox();
-            let alert = std::mem::take(&mut inbox.look_for_alert);
-            (alert, std::mem::take(&mut inbox.asked))
-        };
-        let mut later = Vec::new();
-        for one in asked {
-            let dry = matches!(one.request, Request::Evaluate { dry_run: true });
-            pass.dry_run |= dry && pass.trigger == Trigger::Manual && !pass.by_hand;
-            // A request to only look must not keep a real pass from acting,
-            // nor the other way round.
-            if dry != pass.dry_run && !self.site.policy.dry_run {
-                later.push(one);
-                continue;
-            }
-            pass.by_hand |= !matches!(one.request, Request::Decision);
-            match one.request {
-                Request::Evaluate { .. } | Request::Decision => {}
-                Request::Failback => pass.asked_for = true,
-                Request::Trust => self.trust().await,
-                Request::Release => self.release().await,
-            }
-            pass.answers.push(one.answer);
-        }
-        if !later.is_empty() {
-            self.handle.inbox().asked.extend(later);
-        }
-        if alert && pass.trigger != Trigger::Manual {
-            pass.trigger = Trigger::Alert;
-        }
-        alert
-    }
-
-    async fn trust(&mut self) {
-        for index in 0..self.origins.len() {
-            self.prove(index).await;
-        }
-        info!(site = %self.site.name, "{}: origins are counted as proven, by hand", self.site.name);
-    }
-
-    async fn release(&mut self) {
-        self.history.release();
-        self.retry_at = None;
-        if self.foreign.take().is_some()
-            && let Some(known) = self.reading.as_ref().and_then(|r| r.known(&self.places))
-        {
-            self.keep_known(known).await;
-        }
-        info!(site = %self.site.name, "{}: budget and foreign edit are released, by hand", self.site.name);
-    }
-}
-
-/// One line for each decision that differs from the one before.
-fn log(decision: &Decision) {
-    let site = &decision.site;
-    let trigger = decision.trigger.as_str();
-    let reason = decision.reason.as_str();
-    let action = decision.action();
-    let from = decision.record.as_ref().map(|at| at.role.to_string());
-    let to = decision.to.as_ref().map(|at| at.role.to_string());
-    let result = decision.result.map(SwitchResult::as_str);
-    let duration = decision.duration.map(|time| time.as_secs_f64());
-    let text = &decision.explanation;
-    macro_rules! line {
-        ($level:ident) => {
-            tracing::$level!(
-                site = %site, id = decision.id, trigger, action = action.as_str(), reason,
-                from, to, result, duration_seconds = duration,
-                "{site}: {} {reason}: {text}", action.as_str()
-            )
-        };
-    }
-    match (action, decision.reason) {
-        (Action::Switch, _) | (Action::Hold, _) => line!(warn),
-        (Action::Keep, Reason::Keep(crate::rule::walk::KeepReason::OnMain)) => line!(info),
-        (Action::Keep, _) => line!(warn),
-    }
-}
-
-/// Whether a switch is one that leaves a dead origin.
-pub(super) fn is_flight(reason: Reason) -> bool {
-    reason == Reason::Switch(SwitchKind::Failover)
 }

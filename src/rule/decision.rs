@@ -192,7 +192,10 @@ pub struct OriginView {
     pub at: Pointer,
     /// The answer the walk was given.
     pub answer: Answer,
-    /// The newest finding, for a person; empty before the first.
+    /// What all probes say, those before the confirmation included.
+    pub known: State,
+    /// The newest finding (of an origin that is down, the newest failure), for
+    /// a person; empty before the first.
     pub reason: String,
     /// Probes that decided it.
     pub probes: u32,
@@ -201,13 +204,21 @@ pub struct OriginView {
 }
 
 impl OriginView {
-    /// The state shown: a pending answer is unknown to whoever reads it.
+    /// The state shown. An origin that nobody had to wait for is shown as it
+    /// is otherwise known: it is not in doubt because its probes came second.
     #[must_use]
     pub fn state(&self) -> State {
         match self.answer {
-            Answer::Up => State::Up,
-            Answer::Down => State::Down,
-            Answer::Unknown | Answer::Pending => State::Unknown,
+            Answer::Pending => self.known,
+            answer => answer.into(),
+        }
+    }
+
+    /// The same, with nothing pending: what a decision keeps.
+    fn concluded(&self) -> OriginView {
+        OriginView {
+            answer: self.state().into(),
+            ..self.clone()
         }
     }
 }
@@ -290,14 +301,11 @@ pub fn decide(policy: &Policy, seen: &Snapshot) -> Outcome {
         RecordView::Origin(index) => Current::Origin(*index),
         RecordView::Other => Current::Other(seen.current().map_or(Answer::Unknown, |o| o.answer)),
         RecordView::Unclear(sentence) => {
-            return stopped(HoldReason::RecordShape, vec![1], sentence.clone());
+            return stopped(seen, HoldReason::RecordShape, vec![1], sentence);
         }
         RecordView::Unreadable(sentence) => {
-            return stopped(
-                HoldReason::CloudflareUnavailable,
-                Vec::new(),
-                sentence.clone(),
-            );
+            let steps = Vec::new();
+            return stopped(seen, HoldReason::CloudflareUnavailable, steps, sentence);
         }
     };
     let answers: Vec<Answer> = seen.origins[..seen.configured]
@@ -312,7 +320,15 @@ pub fn decide(policy: &Policy, seen: &Snapshot) -> Outcome {
     Outcome::Plan(plan(seen, walked.steps, walked.want, held))
 }
 
-fn stopped(reason: HoldReason, steps: Vec<u8>, because: String) -> Outcome {
+/// A hold that no probe can change; what is known of the origins is told too.
+fn stopped(seen: &Snapshot, reason: HoldReason, steps: Vec<u8>, sentence: &str) -> Outcome {
+    let known = |origin: &&OriginView| origin.state() != State::Unknown;
+    let origins = seen.origins.iter().filter(known);
+    let clauses = origins.map(|origin| about(origin, false, false));
+    let clauses: Vec<String> = std::iter::once(sentence.to_owned())
+        .chain(clauses)
+        .collect();
+    let because = clauses.join("; ");
     Outcome::Plan(Plan {
         steps,
         reason: Reason::Hold(reason),
@@ -409,7 +425,7 @@ fn about(origin: &OriginView, current: bool, alert: bool) -> String {
     if origin.state() != State::Up && !origin.reason.is_empty() {
         clause.push_str(": ");
         clause.push_str(&origin.reason);
-        if origin.probes > 0 && origin.state() == State::Down {
+        if origin.failed > 0 && origin.state() == State::Down {
             clause.push_str(&format!(", {} of {} probes", origin.failed, origin.probes));
         }
     }
@@ -465,7 +481,7 @@ impl Decision {
             site: seen.site.clone(),
             trigger: seen.trigger,
             record: seen.current().map(|origin| origin.at.clone()),
-            origins: seen.origins.clone(),
+            origins: seen.origins.iter().map(OriginView::concluded).collect(),
             steps: plan.steps.clone(),
             reason: plan.reason,
             to,

@@ -137,6 +137,17 @@ pub enum Answer {
     Pending,
 }
 
+impl From<Answer> for State {
+    /// Nothing is known of what is still pending.
+    fn from(answer: Answer) -> State {
+        match answer {
+            Answer::Up => State::Up,
+            Answer::Down => State::Down,
+            Answer::Unknown | Answer::Pending => State::Unknown,
+        }
+    }
+}
+
 impl From<State> for Answer {
     fn from(state: State) -> Answer {
         match state {

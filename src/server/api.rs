@@ -1,9 +1,9 @@
 //! The API's calls.
 
-use super::{App, Past, Refusal, shown};
+use super::{App, Asked, Past, Refusal, shown};
 use crate::failover::{Request, SiteHandle};
 use axum::Json;
-use axum::extract::{Path, Query};
+use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
@@ -36,7 +36,7 @@ pub(super) struct SitesAnswer {
 /// `GET /api/v1/sites`.
 pub(super) async fn sites(
     app: App,
-    Query(query): Query<SitesQuery>,
+    Asked(query): Asked<SitesQuery>,
 ) -> Result<Json<SitesAnswer>, Refusal> {
     let limit = count("limit", query.limit.as_deref(), SITES)?;
     let sites = app.sites();
@@ -97,7 +97,7 @@ pub(super) struct DecisionsAnswer {
 /// `GET /api/v1/decisions`.
 pub(super) async fn decisions(
     app: App,
-    Query(query): Query<DecisionsQuery>,
+    Asked(query): Asked<DecisionsQuery>,
 ) -> Result<Json<DecisionsAnswer>, Refusal> {
     let limit = count("limit", query.limit.as_deref(), DECISIONS)?;
     let before = match query.before.as_deref().filter(|text| !text.is_empty()) {
@@ -131,7 +131,7 @@ pub(super) struct EvaluateQuery {
 pub(super) async fn evaluate(
     app: App,
     Path(name): Path<String>,
-    Query(query): Query<EvaluateQuery>,
+    Asked(query): Asked<EvaluateQuery>,
 ) -> Result<Json<shown::Decision>, Refusal> {
     let dry_run = match query.dry_run.as_deref() {
         None | Some("false" | "0") => false,

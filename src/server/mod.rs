@@ -212,7 +212,7 @@ pub fn router(shared: Arc<Shared>) -> Router {
 
 async fn nowhere(uri: axum::http::Uri) -> Refusal {
     let text = format!(
-        "there is nothing at {}: the page at / names what there is",
+        "there is nothing at {}: the README lists the calls",
         uri.path()
     );
     Refusal(StatusCode::NOT_FOUND, text)
@@ -284,6 +284,29 @@ fn gzip(text: &[u8]) -> Vec<u8> {
     // Writing into memory cannot fail.
     let _ = encoder.write_all(text);
     encoder.finish().unwrap_or_default()
+}
+
+/// A query, or why it cannot be read: as JSON like every error.
+pub(crate) struct Asked<T>(pub(crate) T);
+
+impl<T, S> axum::extract::FromRequestParts<S> for Asked<T>
+where
+    T: serde::de::DeserializeOwned + Send,
+    S: Send + Sync,
+{
+    type Rejection = Refusal;
+
+    async fn from_request_parts(
+        parts: &mut axum::http::request::Parts,
+        _: &S,
+    ) -> Result<Self, Refusal> {
+        axum::extract::Query::try_from_uri(&parts.uri)
+            .map(|axum::extract::Query(query)| Asked(query))
+            .map_err(|fault| {
+                let text = format!("the query cannot be read: {}", fault.body_text());
+                Refusal(StatusCode::BAD_REQUEST, text)
+            })
+    }
 }
 
 /// A duration of a query, at most `most`.

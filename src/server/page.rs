@@ -1,10 +1,9 @@
 //! The page for people: plain HTML, no script.
 
-use super::{App, Past};
+use super::{App, Asked, Past};
 use crate::failover::{SiteHandle, Status};
 use crate::rule::decision::{Decision, OriginView};
 use crate::server::shown::time;
-use axum::extract::Query;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -49,7 +48,7 @@ impl fmt::Display for Safe<'_> {
 }
 
 /// `GET /`.
-pub(super) async fn page(app: App, Query(query): Query<PageQuery>) -> Response {
+pub(super) async fn page(app: App, Asked(query): Asked<PageQuery>) -> Response {
     let sites = app.sites();
     let after = query.after.unwrap_or_default();
     let rest: Vec<_> = sites
@@ -133,6 +132,7 @@ fn write_site(html: &mut String, handle: &SiteHandle, status: &Status) -> fmt::R
     }
     match status.hold {
         Some(hold) => write!(html, "<td class=hold>{}", hold.as_str())?,
+        None if status.last_decision.is_none() => html.push_str("<td class=dim>not decided yet"),
         None => html.push_str("<td class=dim>nothing"),
     }
     match status.alert {

@@ -1,13 +1,13 @@
 //! Taking alerts: answered first, acted upon after.
 
 use super::access::{challenge, may_administrate, may_post};
-use super::{App, BODY_UNIT, BODY_UNITS, Refusal, duration, shown};
+use super::{App, Asked, BODY_UNIT, Refusal, duration, shown};
 use crate::alertmanager::{self, Alert, Meaning, Webhook};
-use crate::failover::{Request as Asked, SiteHandle};
+use crate::failover::SiteHandle;
 use crate::rule::alerts::AlertStatus;
 use axum::body::Body;
-use axum::extract::{ConnectInfo, Query, Request};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{ConnectInfo, Request};
+use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
@@ -79,10 +79,10 @@ pub(super) async fn count(app: App, request: Request, next: Next) -> Response {
 pub(super) async fn take(
     app: App,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    query: Result<Query<Wait>, axum::extract::rejection::QueryRejection>,
+    query: Result<Asked<Wait>, Refusal>,
     request: Request,
 ) -> Response {
-    match taken(&app, peer, query.ok(), request).await {
+    match taken(&app, peer, query, request).await {
         Ok(response) => response,
         Err(refusal) => {
             debug!(%peer, status = refusal.0.as_u16(), "webhook refused: {}", refusal.1);
@@ -94,7 +94,7 @@ pub(super) async fn take(
 async fn taken(
     app: &App,
     peer: SocketAddr,
-    query: Option<Query<Wait>>,
+    query: Result<Asked<Wait>, Refusal>,
     request: Request,
 ) -> Result<Response, Refusal> {
     let settings = app.settings.borrow().clone();
@@ -104,7 +104,7 @@ async fn taken(
         settings.admin_token.as_ref(),
         &parts.headers,
     )?;
-    let wait = match query.and_then(|Query(query)| query.wait) {
+    let wait = match query?.0.wait {
         None => None,
         Some(text) => {
             may_administrate(settings.admin_token.as_ref(), peer, &parts.headers).map_err(
@@ -122,43 +122,27 @@ async fn taken(
         let text = "originswitch is shutting down: send it again";
         return Err(Refusal(StatusCode::SERVICE_UNAVAILABLE, text.into()));
     }
-    let body = whole_body(app, &parts.headers, body, settings.max_body).await?;
+    let body = whole_body(app, body, settings.max_body).await?;
     let webhook = parsed(body).await?;
     let reached = hand_out(app, webhook);
     Ok(answer(reached, wait).await)
 }
 
 /// Reads the body, within its limits of size, time and memory.
-async fn whole_body(
-    app: &App,
-    headers: &HeaderMap,
-    body: Body,
-    max: usize,
-) -> Result<Bytes, Refusal> {
-    let declared = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    let units = declared
-        .unwrap_or(max)
-        .min(max)
-        .div_ceil(BODY_UNIT)
-        .clamp(1, BODY_UNITS);
-    let Ok(_room) = app
-        .bodies
-        .try_acquire_many(u32::try_from(units).unwrap_or(u32::MAX))
-    else {
-        let text = "too many webhooks at once: send it again";
-        return Err(Refusal(StatusCode::SERVICE_UNAVAILABLE, text.into()));
-    };
-    match tokio::time::timeout(BODY_TIME, collect(body, max)).await {
-        Ok(Ok(Some(body))) => Ok(body),
-        Ok(Ok(None)) => Err(Refusal(
+async fn whole_body(app: &App, body: Body, max: usize) -> Result<Bytes, Refusal> {
+    match tokio::time::timeout(BODY_TIME, collect(app, body, max)).await {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(NotTaken::TooLarge)) => Err(Refusal(
             StatusCode::PAYLOAD_TOO_LARGE,
             format!(
                 "the body is larger than {max} bytes: group alerts by site (group_by), or raise server.max_body"
             ),
         )),
-        Ok(Err(error)) => Err(Refusal(
+        Ok(Err(NotTaken::NoRoom)) => Err(Refusal(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too many webhooks at once: send it again".into(),
+        )),
+        Ok(Err(NotTaken::Broken(error))) => Err(Refusal(
             StatusCode::BAD_REQUEST,
             format!("the body broke off: {error}"),
         )),
@@ -169,25 +153,44 @@ async fn whole_body(
     }
 }
 
-/// The body, or `None` if it is larger than `max`. The rest of a large one is
-/// swallowed: a sender that still writes would not read the answer.
-async fn collect(mut body: Body, max: usize) -> Result<Option<Bytes>, axum::Error> {
+/// Why a body was not taken.
+enum NotTaken {
+    TooLarge,
+    NoRoom,
+    Broken(axum::Error),
+}
+
+/// The body. Room is taken as it comes, so that one who only promises a large
+/// one holds nothing up; the rest of one that is too large is swallowed: a
+/// sender that still writes would not read the answer.
+async fn collect(app: &App, mut body: Body, max: usize) -> Result<Bytes, NotTaken> {
     let mut kept = BytesMut::new();
-    let mut seen = 0usize;
+    let (mut seen, mut units) = (0usize, 0usize);
+    let mut room = Vec::new();
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame?.into_data() else {
+        let Ok(data) = frame.map_err(NotTaken::Broken)?.into_data() else {
             continue;
         };
         seen += data.len();
-        if seen <= max {
-            kept.extend_from_slice(&data);
-        } else if seen > SWALLOWED.max(max) {
+        if seen > SWALLOWED.max(max) {
             break;
-        } else {
-            kept = BytesMut::new();
         }
+        if seen > max {
+            kept = BytesMut::new();
+            room.clear();
+            continue;
+        }
+        let more = seen.div_ceil(BODY_UNIT) - units;
+        let more_units = u32::try_from(more).unwrap_or(u32::MAX);
+        let taken = app.bodies.try_acquire_many(more_units);
+        room.push(taken.map_err(|_| NotTaken::NoRoom)?);
+        units += more;
+        kept.extend_from_slice(&data);
     }
-    Ok((seen <= max).then(|| kept.freeze()))
+    if seen > max {
+        return Err(NotTaken::TooLarge);
+    }
+    Ok(kept.freeze())
 }
 
 async fn parsed(body: Bytes) -> Result<Webhook, Refusal> {
@@ -302,7 +305,12 @@ async fn decided(
 ) -> (Vec<shown::Decision>, Vec<String>) {
     let asked: Vec<_> = sites
         .iter()
-        .map(|(handle, _)| (&handle.site.name, handle.ask(Asked::Decision)))
+        .map(|(handle, _)| {
+            (
+                &handle.site.name,
+                handle.ask(crate::failover::Request::Decision),
+            )
+        })
         .collect();
     let (mut decisions, mut pending) = (Vec::new(), Vec::new());
     for (name, answer) in asked {

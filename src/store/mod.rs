@@ -17,6 +17,7 @@
 //! | `backlog` | what the disk refused |
 //! | `watch` | answers in time |
 //! | `port` | the trait that a site's loop uses |
+#![allow(clippy::disallowed_methods, reason = "its thread is not tokio's")]
 
 mod backlog;
 mod error;

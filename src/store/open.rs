@@ -10,6 +10,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavio
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -31,6 +32,7 @@ pub(super) fn writer(path: &Path) -> Result<(Connection, File), OpenError> {
     let lock = lock(path)?;
     // Whoever held the lock before may have made the file in between.
     look(path)?;
+    keep_private(path)?;
     let db = connect(path).map_err(|error| refused(path, error))?;
     if db.is_readonly("main").unwrap_or(true) {
         let cause = "it can be read only";
@@ -40,6 +42,24 @@ pub(super) fn writer(path: &Path) -> Result<(Connection, File), OpenError> {
     migrate(&db).map_err(|error| refused(path, error))?;
     settle(&db).map_err(|error| refused(path, error))?;
     Ok((db, lock))
+}
+
+/// Creates the file for its owner alone: it holds the origins' addresses.
+/// SQLite gives its side files the same permissions.
+fn keep_private(path: &Path) -> Result<(), OpenError> {
+    if path.exists() {
+        return Ok(());
+    }
+    let made = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
+    match made {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(inaccessible(path, error)),
+    }
 }
 
 /// Opens for reading, beside a writer or alone; nothing is written.
@@ -195,7 +215,8 @@ fn check(path: &Path, db: &Connection) -> Result<(), OpenError> {
         "ok" => Ok(()),
         _ => Err(OpenError::Damaged {
             path: path.into(),
-            source: sound.into(),
+            // It comes on several lines, and is to end a sentence.
+            source: sound.lines().collect::<Vec<_>>().join(" ").into(),
         }),
     }
 }

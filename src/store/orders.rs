@@ -168,13 +168,14 @@ fn insert(db: &Connection, row: &Row) -> Result<i64, StoreError> {
 }
 
 /// Rewrites a row, but for its site, its time, where the record pointed, and
-/// when the switch was sent.
+/// when the switch was sent: one without a result was not sent after all.
 fn amend(db: &Connection, id: i64, row: &Row) -> Result<(), StoreError> {
     let to = row.to.as_ref();
     let changed = execute(
         db,
         "UPDATE decision SET action = ?2, reason = ?3, result = ?4, applied = ?5, to_role = ?6, \
-         to_address = ?7, duration_ns = ?8, explanation = ?9, detail = ?10 WHERE id = ?1",
+         to_address = ?7, duration_ns = ?8, explanation = ?9, detail = ?10, \
+         sent_ns = CASE WHEN ?4 IS NULL THEN NULL ELSE sent_ns END WHERE id = ?1",
         params![
             id,
             row.action,

@@ -41,7 +41,7 @@ pub(super) fn load(
     let window = SignedDuration::try_from(window).unwrap_or(SignedDuration::MAX);
     let since = now.checked_sub(window).unwrap_or(Timestamp::MIN);
     let sql = format!(
-        "SELECT {} FROM decision WHERE site = ?1 AND sent_ns >= ?2 ORDER BY sent_ns, id",
+        "SELECT {} FROM decision WHERE site = ?1 AND sent_ns >= ?2 AND result IS NOT NULL ORDER BY sent_ns, id",
         rows::SWITCH
     );
     let switches = many(

@@ -127,9 +127,11 @@ impl Detail {
 
 impl Origin {
     fn view(self) -> Result<OriginView, String> {
+        let answer = one_of(&ANSWERS, answer_word, &self.answer)?;
         Ok(OriginView {
             at: pointer(&self.role, &self.address)?,
-            answer: one_of(&ANSWERS, answer_word, &self.answer)?,
+            answer,
+            known: answer.into(),
             reason: self.reason,
             probes: self.probes,
             failed: self.failed,

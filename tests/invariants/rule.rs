@@ -88,6 +88,7 @@ fn view(role: Role, answer: Answer) -> OriginView {
             address: "192.0.2.1".into(),
         },
         answer,
+        known: answer.into(),
         reason: String::new(),
         probes: 3,
         failed: 3,

@@ -7,6 +7,7 @@
 
 pub mod openapi;
 pub mod server;
+pub mod skip;
 pub mod world;
 
 /// A client that reuses no connection and asks no proxy.

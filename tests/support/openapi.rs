@@ -6,6 +6,8 @@ use jsonschema::{Draft, Validator};
 use originswitch::sandbox::cloudflare::Logged;
 use serde_json::{Value, json};
 
+use super::skip::skip_everywhere;
+
 /// Where the schema is, seen from the crate.
 pub const FILE: &str = "../shared/cloudflare/openapi-dns.json";
 
@@ -46,7 +48,10 @@ struct Schema {
 impl Schema {
     fn load() -> Option<Self> {
         let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(FILE);
-        let text = std::fs::read_to_string(path).ok()?;
+        let Ok(text) = std::fs::read_to_string(path) else {
+            skip_everywhere(&format!("checks against {FILE}, which is not here"));
+            return None;
+        };
         let mut document = serde_json::from_str(&text).expect("the schema is JSON");
         to_json_schema(&mut document);
         relax(&mut document["components"]["schemas"]);

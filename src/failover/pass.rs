@@ -1,0 +1,357 @@
+//! One look at a site: what it rests on, and what ends it.
+
+use super::handle::{Request, Status};
+use super::legs::{Evidence, Watched, views};
+use super::record::Reading;
+use super::site::{MAIN, SiteLoop};
+use crate::rule::Moment;
+use crate::rule::address::Holding;
+use crate::rule::brakes::{Circumstances, HoldReason};
+use crate::rule::decision::{
+    Action, Decision, OriginView, Outcome, Plan, Reason, RecordView, Snapshot, SwitchResult,
+    Trigger, decide,
+};
+use crate::rule::health::{State, Thresholds};
+use crate::rule::walk::{KeepReason, SwitchKind};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tracing::info;
+
+/// One pass that a confirmation leads to.
+pub(super) struct Pass {
+    pub(super) trigger: Trigger,
+    pub(super) begun: Moment,
+    pub(super) dry_run: bool,
+    pub(super) by_hand: bool,
+    pub(super) asked_for: bool,
+    /// A read before a write took so long that it was decided again.
+    pub(super) slow_read: bool,
+    pub(super) answers: Vec<oneshot::Sender<Arc<Decision>>>,
+}
+
+impl SiteLoop {
+    pub(super) fn pass(&self, trigger: Trigger) -> Pass {
+        Pass {
+            trigger,
+            begun: self.tools.clock.moment(),
+            dry_run: self.site.policy.dry_run,
+            by_hand: false,
+            asked_for: false,
+            slow_read: false,
+            answers: Vec::new(),
+        }
+    }
+
+    /// Everything a decision rests on, as it is now.
+    pub(super) fn snapshot(&self, pass: &Pass, evidence: Evidence) -> Snapshot {
+        let record = match self.reading.as_ref().map(|r| &r.holding) {
+            Some(Holding::Origin(index)) => RecordView::Origin(*index),
+            Some(Holding::Other(_)) => RecordView::Other,
+            Some(Holding::Unclear(sentence)) => RecordView::Unclear(sentence.clone()),
+            None => RecordView::Unreadable(
+                self.read_error
+                    .clone()
+                    .unwrap_or_else(|| "the record has not been read yet".into()),
+            ),
+        };
+        Snapshot {
+            site: self.site.name.clone(),
+            trigger: pass.trigger,
+            origins: self.views(evidence),
+            configured: self.origins.len(),
+            main: MAIN,
+            given: self.circumstances(pass, &record),
+            record,
+        }
+    }
+
+    pub(super) fn circumstances(&self, pass: &Pass, record: &RecordView) -> Circumstances {
+        let (clock, now) = (&self.tools.clock, self.tools.clock.moment());
+        let alert = self
+            .handle
+            .inbox()
+            .alerts
+            .firing_until(now, self.tools.alert_ttl.get());
+        Circumstances {
+            now: clock.now(),
+            proven: match record {
+                RecordView::Origin(index) => self.history.proven(&self.origins[*index].fingerprint),
+                _ => true,
+            },
+            on_other: *record == RecordView::Other,
+            undoubted: self.well.total(now),
+            resolvers_need: self
+                .reading
+                .as_ref()
+                .map_or(Duration::ZERO, Reading::resolvers_need),
+            alert_until: alert.map(|moment| clock.timestamp(moment)),
+            switches: self.history.switches(clock),
+            foreign: self.foreign.clone(),
+            state_ok: self.tools.store.healthy(),
+            asked_for: pass.asked_for,
+        }
+    }
+
+    pub(super) fn views(&self, evidence: Evidence) -> Vec<OriginView> {
+        let current = match self.reading.as_ref().map(|r| &r.holding) {
+            Some(Holding::Origin(index)) => Some(*index),
+            _ => None,
+        };
+        let limits = Thresholds {
+            fall: self.site.policy.fall,
+            rise: self.site.policy.rise,
+        };
+        views(
+            &self.origins,
+            self.other.as_ref(),
+            current,
+            evidence,
+            limits,
+        )
+    }
+
+    pub(super) fn current_view(&self) -> Option<OriginView> {
+        let mut views = self.views(Evidence::Routine);
+        let index = match self.reading.as_ref().map(|r| &r.holding)? {
+            Holding::Origin(index) => *index,
+            Holding::Other(_) => self.origins.len(),
+            Holding::Unclear(_) => return None,
+        };
+        (index < views.len()).then(|| views.swap_remove(index))
+    }
+
+    /// A look at what is believed, without new probes: it never switches, but
+    /// says if a confirmation is worth its probes.
+    pub(super) async fn routine_pass(&mut self) -> Option<Trigger> {
+        let now = self.tools.clock.moment();
+        self.next_pass = now + self.site.probe.interval;
+        self.absorb().await;
+        self.handle
+            .inbox()
+            .alerts
+            .prune(now, self.tools.alert_ttl.get());
+        let pass = self.pass(Trigger::Timer);
+        let snapshot = self.snapshot(&pass, Evidence::Routine);
+        let plan = match decide(&self.site.policy, &snapshot) {
+            Outcome::Plan(plan) => plan,
+            Outcome::Wait(_) => return Some(Trigger::Timer),
+        };
+        if let Reason::Switch(_) = plan.reason {
+            let wish = Decision::of(&snapshot, &plan);
+            let put_off = self.last.as_ref().is_some_and(|last| {
+                last.record == wish.record && (last.to.is_none() || last.to == wish.to)
+            });
+            if !put_off || self.retry_at.is_none_or(|at| at <= now) {
+                return Some(Trigger::Timer);
+            }
+            // Put off: what was said when it was put off still holds.
+            self.next_pass = self.retry_at.unwrap_or(self.next_pass);
+            return None;
+        }
+        self.look_again_when(&plan);
+        let on_main = matches!(snapshot.record, RecordView::Origin(MAIN));
+        if !on_main {
+            self.save_wellness().await;
+        }
+        let decision = Decision::of(&snapshot, &plan);
+        self.finish(decision, Vec::new(), false).await;
+        None
+    }
+
+    /// A hold that ends by itself is looked at when it does.
+    pub(super) fn look_again_when(&mut self, plan: &Plan) {
+        if let Some(until) = plan.until {
+            let until = self.tools.clock.moment_of(until) + Duration::from_millis(1);
+            self.next_pass = self.next_pass.min(until);
+        }
+    }
+
+    /// Looks again at `at`, or before.
+    pub(super) fn look_no_later_than(&mut self, at: Moment) {
+        self.next_pass = self.next_pass.min(at);
+    }
+
+    /// Ends a pass: counts, stores what differs, logs it, answers who waits.
+    /// `stored` says that the decision has its row already.
+    pub(super) async fn finish(
+        &mut self,
+        mut decision: Decision,
+        answers: Vec<oneshot::Sender<Arc<Decision>>>,
+        stored: bool,
+    ) -> Arc<Decision> {
+        self.metrics.pass(&decision);
+        if decision.reason == Reason::Keep(KeepReason::OnMain) && self.foreign.take().is_some() {
+            // Another hand put it where the rule wants it: taken as it is, so
+            // that the next edit is seen for what it is.
+            self.adopt_reading().await;
+        }
+        self.set_hold(match decision.reason {
+            Reason::Hold(reason) => Some(reason),
+            Reason::Keep(_) | Reason::Switch(_) => None,
+        });
+        let news = stored
+            || !self
+                .last
+                .as_ref()
+                .is_some_and(|last| decision.same_as(last));
+        if news && !stored {
+            decision.id = self.tools.store.record(&decision).await.ok();
+            self.name_open(&decision);
+        }
+        if news {
+            log(&decision);
+            let wish = |d: &Decision| (d.reason, d.record.clone(), d.to.clone(), d.result);
+            let wished = self.last.as_ref().map(|last| wish(last));
+            if decision.result == Some(SwitchResult::DryRun) && wished != Some(wish(&decision)) {
+                self.metrics.switched(&decision);
+            }
+        }
+        let decision = Arc::new(decision);
+        if news {
+            self.last = Some(decision.clone());
+        } else if let (Action::Hold, Some(last)) = (decision.action(), &mut self.last) {
+            // It says the same in fresher words: how long is left, what else is waited for.
+            Arc::make_mut(last)
+                .explanation
+                .clone_from(&decision.explanation);
+        }
+        for answer in answers {
+            // Whoever asked may have gone.
+            let _ = answer.send(decision.clone());
+        }
+        self.publish();
+        decision
+    }
+
+    pub(super) fn set_hold(&mut self, hold: Option<HoldReason>) {
+        if hold != self.hold {
+            self.metrics.hold(self.hold, hold);
+            self.hold = hold;
+        }
+    }
+
+    /// Shows the site as it is now.
+    pub(super) fn publish(&mut self) {
+        let views = self.views(Evidence::Routine);
+        for view in &views {
+            self.metrics.origin(view.at.role, view.state());
+        }
+        let current = match self.reading.as_ref().map(|r| &r.holding) {
+            Some(Holding::Origin(index)) => views.get(*index),
+            Some(Holding::Other(_)) => views.get(self.origins.len()),
+            Some(Holding::Unclear(_)) | None => None,
+        };
+        let now = self.tools.clock.moment();
+        let inbox = self.handle.inbox();
+        let firing = inbox.alerts.firing(now, self.tools.alert_ttl.get());
+        let alert = inbox.last_alert;
+        drop(inbox);
+        let up = current.is_some_and(|view| view.state() == State::Up);
+        self.metrics.alert_unconfirmed(firing && up);
+        let status = Status {
+            record: current.map(|view| view.at.clone()),
+            hold: self.hold,
+            alert,
+            last_decision: self.last.clone(),
+            probed: self.origins.iter().all(Watched::probed),
+            origins: views,
+        };
+        self.handle.status.send_if_modified(|shown| {
+            let differs = **shown != status;
+            if differs {
+                *shown = Arc::new(status);
+            }
+            differs
+        });
+    }
+
+    /// Takes what came in while a pass is under way: alerts join it, requests
+    /// wait for it. Returns whether an alert came.
+    pub(super) async fn join(&mut self, pass: &mut Pass) -> bool {
+        let (alert, asked) = {
+            let mut inbox = self.handle.inbox();
+            // An alert is for a pass that may act.
+            let alert = (pass.dry_run == self.site.policy.dry_run)
+                && std::mem::take(&mut inbox.look_for_alert);
+            (alert, std::mem::take(&mut inbox.asked))
+        };
+        let mut later = Vec::new();
+        for one in asked {
+            let dry = matches!(one.request, Request::Evaluate { dry_run: true });
+            pass.dry_run |= dry && pass.trigger == Trigger::Manual && !pass.by_hand;
+            // A request to only look must not keep a real pass from acting,
+            // nor the other way round.
+            if dry != pass.dry_run && !self.site.policy.dry_run {
+                later.push(one);
+                continue;
+            }
+            pass.by_hand |= !matches!(one.request, Request::Decision);
+            match one.request {
+                Request::Evaluate { .. } | Request::Decision => {}
+                Request::Failback => pass.asked_for = true,
+                Request::Trust => self.trust().await,
+                Request::Release => self.release().await,
+            }
+            pass.answers.push(one.answer);
+        }
+        if !later.is_empty() {
+            self.handle.inbox().asked.extend(later);
+        }
+        if alert && pass.trigger != Trigger::Manual {
+            pass.trigger = Trigger::Alert;
+        }
+        alert
+    }
+
+    pub(super) async fn trust(&mut self) {
+        for index in 0..self.origins.len() {
+            self.prove(index).await;
+        }
+        info!(site = %self.site.name, "{}: origins are counted as proven, by hand", self.site.name);
+    }
+
+    pub(super) async fn release(&mut self) {
+        self.history.release();
+        self.retry_at = None;
+        if self.foreign.take().is_some() {
+            self.adopt_reading().await;
+            let now = self.tools.clock.moment();
+            let from = self.well.running().then_some(now);
+            self.well.restart(from);
+        }
+        info!(site = %self.site.name, "{}: budget and foreign edit are released, by hand", self.site.name);
+    }
+}
+
+/// One line for each decision that differs from the one before.
+fn log(decision: &Decision) {
+    let site = &decision.site;
+    let trigger = decision.trigger.as_str();
+    let reason = decision.reason.as_str();
+    let action = decision.action();
+    let from = decision.record.as_ref().map(|at| at.role.to_string());
+    let to = decision.to.as_ref().map(|at| at.role.to_string());
+    let result = decision.result.map(SwitchResult::as_str);
+    let duration = decision.duration.map(|time| time.as_secs_f64());
+    let text = &decision.explanation;
+    macro_rules! line {
+        ($level:ident) => {
+            tracing::$level!(
+                site = %site, id = decision.id, trigger, action = action.as_str(), reason,
+                from, to, result, duration_seconds = duration,
+                "{site}: {} {reason}: {text}", action.as_str()
+            )
+        };
+    }
+    match (action, decision.reason) {
+        (Action::Switch, _) | (Action::Hold, _) => line!(warn),
+        (Action::Keep, Reason::Keep(KeepReason::OnMain)) => line!(info),
+        (Action::Keep, _) => line!(warn),
+    }
+}
+
+/// Whether a switch is one that leaves a dead origin.
+pub(super) fn is_flight(reason: Reason) -> bool {
+    reason == Reason::Switch(SwitchKind::Failover)
+}

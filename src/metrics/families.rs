@@ -1,0 +1,138 @@
+//! Every metric there is: name, type, labels and help, written once.
+
+use prometheus::core::Collector;
+use prometheus::{
+    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry,
+};
+
+const PROBE_BUCKETS: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0,
+];
+const SWITCH_BUCKETS: &[f64] = &[
+    0.5, 1.0, 2.0, 2.5, 3.0, 5.0, 7.5, 10.0, 12.5, 15.0, 20.0, 30.0, 60.0,
+];
+const CALL_BUCKETS: &[f64] = &[0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0];
+
+/// Makes and registers metrics. Names and labels are constants, so that a
+/// clash or an invalid one is found by any test.
+struct Maker<'a>(&'a Registry);
+
+fn named(name: &str, help: &str) -> Opts {
+    Opts::new(format!("originswitch_{name}"), help)
+}
+
+impl Maker<'_> {
+    fn add<C: Collector + Clone + 'static>(&self, made: prometheus::Result<C>) -> C {
+        let collector = made.expect("metric names and labels are valid constants");
+        self.0
+            .register(Box::new(collector.clone()))
+            .expect("each metric is registered once");
+        collector
+    }
+
+    fn counter(&self, name: &str, help: &str) -> IntCounter {
+        self.add(IntCounter::with_opts(named(name, help)))
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+        self.add(IntCounterVec::new(named(name, help), labels))
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> IntGauge {
+        self.add(IntGauge::with_opts(named(name, help)))
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+        self.add(IntGaugeVec::new(named(name, help), labels))
+    }
+
+    fn time(&self, name: &str, help: &str) -> Gauge {
+        self.add(Gauge::with_opts(named(name, help)))
+    }
+
+    fn times(&self, name: &str, help: &str, labels: &[&str]) -> GaugeVec {
+        self.add(GaugeVec::new(named(name, help), labels))
+    }
+
+    fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Histogram {
+        let opts = HistogramOpts::from(named(name, help)).buckets(buckets.to_vec());
+        self.add(Histogram::with_opts(opts))
+    }
+
+    fn histograms(&self, name: &str, help: &str, buckets: &[f64], label: &str) -> HistogramVec {
+        let opts = HistogramOpts::from(named(name, help)).buckets(buckets.to_vec());
+        self.add(HistogramVec::new(opts, &[label]))
+    }
+}
+
+/// Metrics of the process. Those without labels that are absent until their
+/// value is known are vectors of no label: they have no series until it is set.
+pub(super) struct Process {
+    pub(super) build: IntGaugeVec,
+    pub(super) reload_ok: IntGauge,
+    pub(super) reload_at: Gauge,
+    pub(super) webhook_requests: IntCounterVec,
+    pub(super) alerts: IntCounterVec,
+    pub(super) alerts_unmatched: IntCounter,
+    pub(super) alert_last_received: GaugeVec,
+    pub(super) switch_duration: Histogram,
+    pub(super) cloudflare_requests: IntCounterVec,
+    pub(super) cloudflare_duration: HistogramVec,
+    pub(super) cloudflare_up: IntGaugeVec,
+    pub(super) ratelimit_remaining: IntGaugeVec,
+    pub(super) state_up: IntGauge,
+}
+
+impl Process {
+    #[rustfmt::skip] // one metric, one line: read as a table
+    pub(super) fn new(registry: &Registry) -> Process {
+        let make = Maker(registry);
+        Process {
+            build: make.gauges("build_info", "The version and revision of the program.", &["version", "revision"]),
+            reload_ok: make.gauge("config_last_reload_successful", "Whether the configuration was read without a fault the last time."),
+            reload_at: make.time("config_last_reload_success_timestamp_seconds", "When the configuration was last read without a fault."),
+            webhook_requests: make.counters("webhook_requests_total", "Webhook requests by the HTTP status of the answer.", &["code"]),
+            alerts: make.counters("alerts_received_total", "Alerts received, by their own status.", &["status"]),
+            alerts_unmatched: make.counter("alerts_unmatched_total", "Alerts that belong to no site, or cannot be read."),
+            alert_last_received: make.times("alert_last_received_timestamp_seconds", "When the last alert came; absent before the first.", &[]),
+            switch_duration: make.histogram("switch_duration_seconds", "From what triggered a switch to Cloudflare's confirmation.", SWITCH_BUCKETS),
+            cloudflare_requests: make.counters("cloudflare_requests_total", "Calls of Cloudflare's API by HTTP status, or error.", &["operation", "code"]),
+            cloudflare_duration: make.histograms("cloudflare_request_duration_seconds", "What a call of Cloudflare's API took.", CALL_BUCKETS, "operation"),
+            cloudflare_up: make.gauges("cloudflare_up", "Whether the last call got an answer that was not 5xx, 429 or an authentication error; absent before the first.", &[]),
+            ratelimit_remaining: make.gauges("cloudflare_ratelimit_remaining", "Calls left in Cloudflare's window, as its answers say; absent until they do.", &[]),
+            state_up: make.gauge("state_up", "Whether the state file takes writes."),
+        }
+    }
+}
+
+/// Metrics with a site among their labels, and what probes take.
+pub(super) struct PerSite {
+    pub(super) alert_unconfirmed: IntGaugeVec,
+    pub(super) probes: IntCounterVec,
+    pub(super) probe_duration: HistogramVec,
+    pub(super) origin_up: IntGaugeVec,
+    pub(super) record_origin: IntGaugeVec,
+    pub(super) decisions: IntCounterVec,
+    pub(super) switches: IntCounterVec,
+    pub(super) hold: IntGaugeVec,
+    pub(super) last_switch: GaugeVec,
+}
+
+impl PerSite {
+    #[rustfmt::skip] // one metric, one line: read as a table
+    pub(super) fn new(registry: &Registry) -> PerSite {
+        let make = Maker(registry);
+        PerSite {
+            alert_unconfirmed: make.gauges("alert_unconfirmed", "1 while an alert of the site fires and the probes find its origin up; absent otherwise.", &["site"]),
+            probes: make.counters("probes_total", "Probes by what they found.", &["site", "origin", "result"]),
+            probe_duration: make.histograms("probe_duration_seconds", "What a probe and its phases took.", PROBE_BUCKETS, "phase"),
+            origin_up: make.gauges("origin_up", "Whether the origin is up; absent while that is unknown.", &["site", "origin"]),
+            record_origin: make.gauges("record_origin", "1 for the origin that the record holds, 0 for the rest.", &["site", "origin"]),
+            decisions: make.counters("decisions_total", "Passes of the rule by what they came to.", &["site", "action", "reason"]),
+            switches: make.counters("switches_total", "Switches of a record by what became of them.", &["site", "from", "to", "result"]),
+            hold: make.gauges("hold", "1 while the site is held for this reason; absent otherwise.", &["site", "reason"]),
+            last_switch: make.times("last_switch_timestamp_seconds", "When the site was last switched; absent before the first switch.", &["site"]),
+        }
+    }
+}

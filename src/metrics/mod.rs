@@ -1,0 +1,140 @@
+//! Everything exported. Label values come from the configuration and from
+//! enums, never from alert bodies, and no origin address appears.
+//!
+//! `families` lists the metrics; `site` holds what one site and its origins count.
+
+mod families;
+mod site;
+
+pub use site::SiteMetrics;
+
+use crate::rule::alerts::AlertStatus;
+use families::{PerSite, Process};
+use jiff::Timestamp;
+use prometheus::{Encoder, Registry, TextEncoder};
+use std::sync::Arc;
+use std::time::Duration;
+use tracing::debug;
+
+/// The phases of `probe_duration_seconds`.
+const PHASES: [&str; 5] = ["resolve", "connect", "tls", "response", "total"];
+
+/// The metrics of the process and of all sites.
+pub struct Metrics {
+    registry: Registry,
+    process: Process,
+    per_site: PerSite,
+}
+
+fn seconds(at: Timestamp) -> f64 {
+    at.as_duration().as_secs_f64()
+}
+
+impl Metrics {
+    /// All metrics, at zero where zero is known.
+    #[must_use]
+    pub fn new() -> Arc<Metrics> {
+        let registry = Registry::new();
+        let metrics = Metrics {
+            process: Process::new(&registry),
+            per_site: PerSite::new(&registry),
+            registry,
+        };
+        metrics.start();
+        Arc::new(metrics)
+    }
+
+    /// Series that alerts and dashboards count from zero.
+    fn start(&self) {
+        let revision = option_env!("ORIGINSWITCH_REVISION").unwrap_or("unknown");
+        let build = [env!("CARGO_PKG_VERSION"), revision];
+        self.process.build.with_label_values(&build).set(1);
+        self.process.state_up.set(1);
+        let process = prometheus::process_collector::ProcessCollector::for_self();
+        self.registry
+            .register(Box::new(process))
+            .expect("process metrics are registered once");
+    }
+
+    /// The metrics in text format 0.0.4.
+    #[must_use]
+    pub fn text(&self) -> Vec<u8> {
+        let mut text = Vec::with_capacity(16 * 1024);
+        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
+            debug!("metrics could not be written: {error}");
+        }
+        text
+    }
+
+    /// The configuration was read at `now`, without a fault or not.
+    pub fn reloaded(&self, ok: bool, now: Timestamp) {
+        self.process.reload_ok.set(i64::from(ok));
+        if ok {
+            self.process.reload_at.set(seconds(now));
+        }
+    }
+
+    /// A webhook request was answered.
+    pub fn webhook(&self, code: u16) {
+        self.process
+            .webhook_requests
+            .with_label_values(&[code.to_string().as_str()])
+            .inc();
+    }
+
+    /// A webhook came at `now`, with so many alerts of each status, and so many
+    /// that belong to no site or cannot be read.
+    pub fn alerts(&self, firing: usize, resolved: usize, unmatched: usize, now: Timestamp) {
+        for (status, alerts) in [
+            (AlertStatus::Firing, firing),
+            (AlertStatus::Resolved, resolved),
+        ] {
+            if alerts > 0 {
+                let counter = self.process.alerts.with_label_values(&[status.as_str()]);
+                counter.inc_by(alerts as u64);
+            }
+        }
+        self.process.alerts_unmatched.inc_by(unmatched as u64);
+        if firing + resolved > 0 {
+            let last = &self.process.alert_last_received;
+            last.with_label_values::<&str>(&[]).set(seconds(now));
+        }
+    }
+
+    /// A call of Cloudflare's API ended with this HTTP status, or without one.
+    pub fn cloudflare(&self, operation: &str, status: Option<u16>, took: Duration) {
+        let code = status.map_or_else(|| "error".to_owned(), |status| status.to_string());
+        self.process
+            .cloudflare_requests
+            .with_label_values(&[operation, &code])
+            .inc();
+        self.process
+            .cloudflare_duration
+            .with_label_values(&[operation])
+            .observe(took.as_secs_f64());
+    }
+
+    /// Whether the last call got an answer that one can work with.
+    pub fn cloudflare_up(&self, up: bool) {
+        let gauge = &self.process.cloudflare_up;
+        gauge.with_label_values::<&str>(&[]).set(i64::from(up));
+    }
+
+    /// What Cloudflare says is left of the budget.
+    pub fn ratelimit_remaining(&self, calls: u64) {
+        let calls = i64::try_from(calls).unwrap_or(i64::MAX);
+        let gauge = &self.process.ratelimit_remaining;
+        gauge.with_label_values::<&str>(&[]).set(calls);
+    }
+
+    /// Whether the state file takes writes.
+    pub fn state_up(&self, up: bool) {
+        self.process.state_up.set(i64::from(up));
+    }
+
+    /// The metrics of one site with this many origins; its series start at zero.
+    #[must_use]
+    pub fn site(self: &Arc<Self>, name: &Arc<str>, origins: usize) -> Arc<SiteMetrics> {
+        SiteMetrics::new(self.clone(), name.clone(), origins)
+    }
+}

@@ -1,0 +1,20 @@
+//! Scenarios against the real binary, in front of a simulated Cloudflare and
+//! simulated origins: what the contract promises, seen from outside.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod alerts;
+mod api;
+mod brakes;
+mod common;
+mod families;
+mod matching;
+mod metrics;
+mod probes;
+mod rule;
+mod shapes;
+mod slow;
+mod storm;
+mod tls;
+mod webhook;

@@ -1,0 +1,15 @@
+//! The running binary against a simulated world: good days and bad days.
+
+mod answers;
+mod cli;
+mod ending;
+mod once;
+mod record;
+mod reload;
+mod saying;
+mod silence;
+mod state;
+mod token;
+
+#[path = "../support/mod.rs"]
+mod support;
