@@ -24,6 +24,7 @@ enum Event {
     Stop(Duration),
     Read(ReadFate),
     Write(WriteFate),
+    WriteThen(WriteFate, Vec<ReadFate>),
     ReadsAre(ReadFate),
     /// Somebody points the record to this address.
     Edit(&'static str),
@@ -95,6 +96,8 @@ fn cloudflare() -> impl Strategy<Value = Event> {
     prop_oneof![
         2 => failing_read().prop_map(Event::Read),
         3 => write_fate().prop_map(Event::Write),
+        2 => (write_fate(), prop::collection::vec(failing_read(), 1..4))
+            .prop_map(|(fate, reads)| Event::WriteThen(fate, reads)),
         1 => failing_read().prop_map(Event::ReadsAre),
     ]
 }
@@ -138,6 +141,7 @@ async fn play(rig: &mut Rig, history: &History) {
             }
             Event::Read(fate) => rig.dns.next_read(fate),
             Event::Write(fate) => rig.dns.next_write(fate),
+            Event::WriteThen(fate, reads) => rig.dns.next_write_then(fate, reads),
             Event::ReadsAre(fate) => rig.dns.reads_are(fate),
             Event::Edit(address) => rig.dns.edit(address),
             Event::Touch(ttl) => rig.dns.edit_records(|records| {
@@ -158,7 +162,7 @@ static LIVELY: LazyLock<Arc<Site>> = LazyLock::new(|| {
     site("failback_after = \"40s\"\nmax_switches = 1000\nforeign_edit = \"reclaim\"")
 });
 static TIGHT: LazyLock<Arc<Site>> =
-    LazyLock::new(|| site("failback_after = \"10s\"\nmax_switches = 3\nswitch_window = \"10m\""));
+    LazyLock::new(|| site("failback_after = \"10s\"\nmax_switches = 4\nswitch_window = \"10m\""));
 static DRY: LazyLock<Arc<Site>> =
     LazyLock::new(|| site("failback_after = \"10s\"\ndry_run = true\nforeign_edit = \"reclaim\""));
 
@@ -241,7 +245,7 @@ fn acted(rig: &Rig) -> Vec<WriteCall> {
 }
 
 proptest! {
-    #![proptest_config(cases(200))]
+    #![proptest_config(cases(150))]
 
     #[test]
     fn five_an_alert_that_probes_do_not_confirm_changes_nothing(
@@ -291,10 +295,14 @@ proptest! {
         history in history(prop_oneof![
             6 => origin_mood(), 2 => alert(), 2 => restart(), 2 => cloudflare(),
         ], 40),
+        lost in prop::option::of(write_fate()),
     ) {
         run(&TIGHT, async |mut rig| {
             play(&mut rig, &history).await;
             rig.dns.heal();
+            if let Some(fate) = lost {
+                rig.dns.next_write_then(fate, vec![ReadFate::Unavailable]);
+            }
             rig.mood(MAIN, Mood::Flapping(secs(50), secs(50)));
             rig.run_for(secs(900)).await;
             // By the times of decisions, as the window is.
@@ -312,7 +320,7 @@ proptest! {
             prop_assert_eq!(switches.len(), acted(&rig).len(), "{:#?}", rig.story());
             for (index, &(at, home)) in switches.iter().enumerate() {
                 let inside = switches[..index].iter().filter(|s| at - s.0 < secs(600)).count();
-                let most = if home { 2 } else { 3 };
+                let most = if home { 3 } else { 4 };
                 prop_assert!(inside < most, "{:?} {:#?}", switches, rig.story());
             }
             every_write_was_earned(&rig)

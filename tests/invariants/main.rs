@@ -7,22 +7,25 @@
 //!
 //! | invariant | broken by | found by |
 //! | --- | --- | --- |
-//! | 1 | `walk::dead`: `Answer::Unknown` treated like `Answer::Up` | `one_…_seen_up` |
-//! | 1 | `Trial::answer`: up without `newest_is_success` | `one_…_rise_times_running` |
-//! | 2 | `walk`: `Answer::Unknown` walks the steps of a dead origin | `two_…` |
-//! | 3 | `walk::dead`: the current origin is not passed over, and down counts as up | `three_…` |
+//! | 1 | `walk::dead`: `Answer::Unknown` is taken like `Answer::Up` | `one_never…` |
+//! | 1 | `Trial::answer`: up without its newest successes in a row | `one_up_means…` |
+//! | 2, 3 | `walk`: the current origin's `Answer::Unknown` walks the steps of a dead one | `two_…`, `three_…` |
+//! | 3 | `walk::dead`: all down ends in a switch to MAIN | `three_…` |
 //! | 4 | `walk::accessible`: MAIN up on MAIN is a failback | `four_…` |
-//! | 1–4 | `brake`: a keep is held too | `brakes_only_turn_a_switch_into_a_hold` |
-//! | 5 | `Watched::answers`: with an alert, one failure takes the current origin down | `five_an_alert_…` |
-//! | 5 | `SiteLoop::look`: a doubt starts no confirmation, a routine pass never acts | `five_without_…` |
-//! | 6 | `History::restore`: switches of an earlier process are not counted | `six_…` |
-//! | 6 | `brakes::brake`: a return spares nothing | `six_…` |
+//! | brakes | `brake`: a firing alert stops a flight | `brakes_only…` |
+//! | 5 | `Watched::answers`: with an alert one failure is down | `five_an_alert…` |
+//! | 5 | `SiteLoop::evidence`: without an alert no span is long enough | `five_without…` |
+//! | 6 | `History::restore`: switches of an earlier process are not counted | `six_no_history…` |
+//! | 6 | `brake`: a return spares nothing | `six_no_history…` |
+//! | 6 | `unanswered`: a switch of unknown outcome is not counted | `six_no_history…` |
 //! | 7 | `carry_out`: `dry_run` is not looked at | `seven_…` |
 //! | 8 | `Reading::changes`: the record is sent back with `ttl` 1 | `eight_…` |
 //! | 9 | `restore`: an open switch is forgotten | `nine_…` |
 //! | 9 | `apply`: the intent is not stored before the write | `nine_…` |
-//! | 10 | `circumstances`: a firing alert counts for ever | `ten_…` |
-//! | 10 | `AlertBook`: a late firing copy undoes a resolve | `ten_…` |
+//! | 10 | `Ttl::get`: alerts do not end | `ten_…` |
+//! | 10 | `absorb`: alerts do not age while all is well | `ten_…` |
+//!
+//! `PROPTEST_CASES` makes the runs longer.
 
 mod histories;
 mod rule;

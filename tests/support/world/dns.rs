@@ -88,11 +88,14 @@ pub struct WriteCall {
 struct State {
     records: Vec<Record>,
     before: Vec<Record>,
+    /// Every record as it ever was.
+    versions: Vec<Record>,
     latency: Duration,
     standing_read: ReadFate,
     standing_write: WriteFate,
     next_reads: VecDeque<ReadFate>,
     next_writes: VecDeque<WriteFate>,
+    after_write: Vec<ReadFate>,
     reads: Vec<ReadCall>,
     writes: Vec<WriteCall>,
 }
@@ -121,12 +124,14 @@ impl FakeDns {
             clock: clock.clone(),
             state: Arc::new(Mutex::new(State {
                 before: records.clone(),
+                versions: records.clone(),
                 records,
                 latency: Duration::ZERO,
                 standing_read: ReadFate::Answered,
                 standing_write: WriteFate::Applied,
                 next_reads: VecDeque::new(),
                 next_writes: VecDeque::new(),
+                after_write: Vec::new(),
                 reads: Vec::new(),
                 writes: Vec::new(),
             })),
@@ -166,11 +171,20 @@ impl FakeDns {
         self.with(|state| state.next_writes.push_back(fate));
     }
 
+    /// What becomes of the next write, and of the reads that follow it.
+    pub fn next_write_then(&self, fate: WriteFate, reads: Vec<ReadFate>) {
+        self.with(|state| {
+            state.next_writes = VecDeque::from([fate]);
+            state.after_write = reads;
+        });
+    }
+
     /// Forgets what is planned, and answers everything.
     pub fn heal(&self) {
         self.with(|state| {
             state.next_reads.clear();
             state.next_writes.clear();
+            state.after_write.clear();
             state.standing_read = ReadFate::Answered;
             state.standing_write = WriteFate::Applied;
         });
@@ -187,6 +201,7 @@ impl FakeDns {
         self.with(|state| {
             state.before = state.records.clone();
             work(&mut state.records);
+            state.remember();
         });
     }
 
@@ -303,18 +318,26 @@ impl State {
                 record.modified_on = Some(now);
             }
         }
+        self.remember();
+    }
+
+    fn remember(&mut self) {
+        self.versions.extend(self.records.iter().cloned());
     }
 
     fn begin(&mut self, mut call: WriteCall) -> (WriteFate, usize, Duration) {
         let fate = self.next_writes.pop_front().unwrap_or(self.standing_write);
         call.fate = fate;
+        for read in std::mem::take(&mut self.after_write).into_iter().rev() {
+            self.next_reads.push_front(read);
+        }
         call.from = contents(self.records.iter().map(|r| r.content.as_str()));
         call.faults = self.faults_of(&call.changes);
         self.writes.push(call);
         (fate, self.writes.len() - 1, self.latency)
     }
 
-    /// A change names a record that is there, as it is but for its content.
+    /// A change names a record that is there, as it was read but for its content.
     fn faults_of(&self, changes: &[Change]) -> Vec<String> {
         let mut faults = Vec::new();
         if changes.is_empty() {
@@ -328,12 +351,7 @@ impl State {
             if Address::parse(held.kind, &change.content).is_none() {
                 faults.push(format!("{} for {}", change.content, held.kind));
             }
-            let same = Record {
-                content: held.content.clone(),
-                modified_on: held.modified_on,
-                ..change.record.clone()
-            };
-            if same != *held {
+            if !self.versions.contains(&change.record) {
                 faults.push(format!("{:?} for {held:?}", change.record));
             }
         }
@@ -350,6 +368,7 @@ impl State {
                 held.modified_on = Some(now);
             }
         }
+        self.remember();
         self.writes[index].acted = true;
     }
 }
