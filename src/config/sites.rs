@@ -38,7 +38,7 @@ pub(super) fn sites(reading: &Reading) -> Vec<Arc<Site>> {
     let rule = Scope::new(reading, "rule");
     probes::settings(&probe, "");
     probes::policy(&rule);
-    let mut sites = Vec::new();
+    let (mut sites, mut all) = (Vec::new(), Vec::new());
     for (index, value) in list.iter().enumerate() {
         let Some(dict) = value.as_dict() else {
             reading.fault_at(
@@ -49,12 +49,20 @@ pub(super) fn sites(reading: &Reading) -> Vec<Arc<Site>> {
             continue;
         };
         let reader = SiteReader::new(reading, index, value, dict);
-        if let Some(site) = reader.read(&probe, &rule) {
-            sites.push((reader.at, value, Arc::new(site)));
-        }
+        let (claims, site) = reader.read(&probe, &rule);
+        all.push((reader.at, value, claims));
+        sites.extend(site.map(Arc::new));
     }
-    check_between(reading, &sites);
-    sites.into_iter().map(|(_, _, site)| site).collect()
+    check_between(reading, &all);
+    sites
+}
+
+/// What a site claims for itself alone, as far as it could be read.
+struct Claims {
+    name: Option<Arc<str>>,
+    hostnames: Vec<String>,
+    /// The types of its records; empty where its origins are at fault.
+    kinds: Vec<RecordType>,
 }
 
 /// One site being read.
@@ -104,7 +112,8 @@ impl<'a> SiteReader<'a> {
         self.get(key, convert)
     }
 
-    fn read(&self, probe: &Scope<'a>, rule: &Scope<'a>) -> Option<Site> {
+    /// What the site claims, and the site itself if nothing is at fault.
+    fn read(&self, probe: &Scope<'a>, rule: &Scope<'a>) -> (Claims, Option<Site>) {
         unknown::check(
             self.reading,
             self.dict,
@@ -129,20 +138,29 @@ impl<'a> SiteReader<'a> {
         if let Some(origins) = &origins {
             self.check_origins(&hostnames, origins);
         }
-        let origins = origins?;
-        if let (0, Some(main)) = (settings.port, origins.first()) {
+        let main = origins.as_ref().and_then(|origins| origins.first());
+        let claims = Claims {
+            name: name.clone(),
+            hostnames: hostnames.clone(),
+            kinds: main.map_or(Vec::new(), |main| main.place.kinds().collect()),
+        };
+        if let (0, Some(main)) = (settings.port, main) {
             // TCP without a port of the site's own: an unknown address is asked as MAIN is.
             settings = main.probe.clone();
         }
-        Some(Site {
-            name: name?,
-            hostnames,
-            zone: zone?,
-            origins,
-            policy,
-            probe: settings,
-            matchers: matchers.unwrap_or_default(),
-        })
+        let site = name
+            .zip(zone)
+            .zip(origins)
+            .map(|((name, zone), origins)| Site {
+                name,
+                hostnames,
+                zone,
+                origins,
+                policy,
+                probe: settings,
+                matchers: matchers.unwrap_or_default(),
+            });
+        (claims, site)
     }
 
     /// `[site.probe]` or `[site.rule]` over the section of that name.
@@ -394,20 +412,17 @@ fn matchers(value: &Value) -> Result<Vec<Matcher>, String> {
 }
 
 /// Sites must not share a name, nor a record.
-fn check_between(reading: &Reading, sites: &[(String, &Value, Arc<Site>)]) {
+fn check_between(reading: &Reading, sites: &[(String, &Value, Claims)]) {
     let mut names: HashMap<&str, &str> = HashMap::new();
     let mut records: HashMap<&str, Vec<(RecordType, &str)>> = HashMap::new();
     for (at, value, site) in sites {
-        if let Some(other) = names.insert(&site.name, at) {
+        if let Some(name) = &site.name
+            && let Some(other) = names.insert(name, at)
+        {
             let sentence = format!("is the name of {other} too: give each site its own");
             reading.fault_at(value, format!("{at}: name"), sentence);
         }
-        let kinds: Vec<_> = site
-            .origins
-            .iter()
-            .take(1)
-            .flat_map(|o| o.place.kinds())
-            .collect();
+        let kinds = &site.kinds;
         for hostname in &site.hostnames {
             let held = records.entry(hostname).or_default();
             let shared = held.iter().find(|(kind, _)| {
@@ -426,7 +441,8 @@ fn check_between(reading: &Reading, sites: &[(String, &Value, Arc<Site>)]) {
         }
     }
     for (at, value, site) in sites {
-        let owner = records.get(&*site.name).and_then(|held| held.first());
+        let Some(name) = &site.name else { continue };
+        let owner = records.get(&**name).and_then(|held| held.first());
         if let Some((_, other)) = owner.filter(|(_, other)| other != at) {
             let sentence = format!(
                 "is a hostname of {other}: alerts could not tell the two sites apart, rename one"

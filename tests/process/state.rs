@@ -228,11 +228,7 @@ impl Disk {
         if mounted.is_ok_and(|m| m.status.success()) {
             return Some(disk);
         }
-        assert!(
-            std::env::var_os("CI").is_none(),
-            "CI must be able to mount a disk"
-        );
-        println!("skipped: no disk can be mounted (that needs root)");
+        crate::support::skip::skip("a full disk: no disk can be mounted (that needs root)");
         None
     }
 
