@@ -53,6 +53,8 @@ pub struct Report {
     pub state: State,
     /// The newest observation in the order of starts.
     pub newest: Option<Arc<Observation>>,
+    /// The newest one that found the origin down: why it is, while it is.
+    pub failure: Option<Arc<Observation>>,
     /// What the probes of the confirmation with this number say.
     pub trial: (u64, Trial),
     /// Gaps in observation so far.
@@ -264,7 +266,11 @@ impl Prober {
             report.trial = state.trial;
             report.gaps = state.gaps;
             if let Some(seen) = seen {
-                report.newest = Some(Arc::new(seen));
+                let seen = Arc::new(seen);
+                if seen.finding.verdict() == Verdict::Down {
+                    report.failure = Some(seen.clone());
+                }
+                report.newest = Some(seen);
             }
         });
         before

@@ -262,13 +262,18 @@ impl Watched {
                     }
                 }
             }
+            // What is down is not explained by a success that came since.
+            let telling = match answer {
+                Answer::Down => report.failure.as_ref().or(report.newest.as_ref()),
+                Answer::Up | Answer::Unknown | Answer::Pending => report.newest.as_ref(),
+            };
             if index == speaker
-                && let Some(newest) = &report.newest
+                && let Some(telling) = telling
             {
                 reason = if self.legs.len() > 1 {
-                    format!("{}: {}", family(leg.kind), newest.finding)
+                    format!("{}: {}", family(leg.kind), telling.finding)
                 } else {
-                    newest.finding.to_string()
+                    telling.finding.to_string()
                 };
             }
         }

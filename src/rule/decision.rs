@@ -192,7 +192,8 @@ pub struct OriginView {
     pub at: Pointer,
     /// The answer the walk was given.
     pub answer: Answer,
-    /// The newest finding, for a person; empty before the first.
+    /// The newest finding (of an origin that is down, the newest failure), for
+    /// a person; empty before the first.
     pub reason: String,
     /// Probes that decided it.
     pub probes: u32,
@@ -409,7 +410,7 @@ fn about(origin: &OriginView, current: bool, alert: bool) -> String {
     if origin.state() != State::Up && !origin.reason.is_empty() {
         clause.push_str(": ");
         clause.push_str(&origin.reason);
-        if origin.probes > 0 && origin.state() == State::Down {
+        if origin.failed > 0 && origin.state() == State::Down {
             clause.push_str(&format!(", {} of {} probes", origin.failed, origin.probes));
         }
     }

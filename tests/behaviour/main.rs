@@ -4,7 +4,17 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod alerts;
+mod api;
+mod brakes;
 mod common;
 mod families;
+mod matching;
+mod metrics;
+mod probes;
 mod rule;
 mod shapes;
+mod slow;
+mod storm;
+mod tls;
+mod webhook;
