@@ -157,13 +157,9 @@ fn load(at: &Where) -> Result<Config, u8> {
 }
 
 fn check_config(at: &Where) -> u8 {
-    let config = match config::load(&at.config, std::env::vars()) {
+    let config = match load(at) {
         Ok(config) => config,
-        Err(faults) => {
-            // The faults are what was asked for: a result.
-            println!("{faults}");
-            return USAGE;
-        }
+        Err(code) => return code,
     };
     for warning in &config.warnings {
         println!("warning: {warning}");

@@ -180,13 +180,15 @@ impl Trial {
         }
     }
 
-    /// The answer so far. Failures must span `span` to count as down; a
-    /// success counts as up only while it is the newest result. After `fall`
+    /// The answer so far. Failures must span `span` to count as down; up are
+    /// `rise` successes in a row of which the last is the newest result. After `fall`
     /// probes that were no evidence it is settled that it cannot be told.
     #[must_use]
     pub fn answer(&self, span: Duration, limits: Thresholds) -> Answer {
         match self.health.state() {
-            State::Up if self.newest_is_success => Answer::Up,
+            State::Up if self.newest_is_success && self.health.successes >= limits.rise => {
+                Answer::Up
+            }
             State::Down if self.health.failing_for() >= span => Answer::Down,
             State::Unknown if self.unknown >= limits.fall => Answer::Unknown,
             _ => Answer::Pending,
@@ -286,6 +288,8 @@ mod tests {
             ("+", 0, Answer::Pending),
             ("++", 0, Answer::Up),
             ("++-", 0, Answer::Pending),
+            ("++-+", 0, Answer::Pending),
+            ("++-++", 0, Answer::Up),
             ("++?", 0, Answer::Pending),
             ("++?+", 0, Answer::Up),
             ("??", 0, Answer::Pending),
