@@ -8,6 +8,7 @@ use originswitch::cli::Cli;
 use originswitch::config::{self, KEYS};
 use originswitch::metrics::Metrics;
 use originswitch::rule::address::Role;
+use originswitch::rule::brakes::HoldReason;
 use originswitch::rule::decision::{Action, Reason};
 use originswitch::rule::health::State;
 use reqwest::Method;
@@ -105,11 +106,7 @@ fn exported() -> Exported {
     metrics.cloudflare_up(true);
     metrics.ratelimit_remaining(1200);
     let site = metrics.site(&Arc::from("www"), 2);
-    let holds = Reason::ALL.into_iter().filter_map(|reason| match reason {
-        Reason::Hold(hold) => Some(hold),
-        Reason::Keep(_) | Reason::Switch(_) => None,
-    });
-    site.hold(None, holds.last());
+    site.hold(None, Some(HoldReason::Unproven));
     site.record(Some(Role::of_index(0)));
     site.origin(Role::of_index(0), State::Up);
     site.alert_unconfirmed(true);
