@@ -114,6 +114,8 @@ fn exported() -> Exported {
     site.origin(Role::of_index(0), State::Up);
     site.alert_unconfirmed(true);
     site.last_switch(now);
+    // The phases of a probe have their series from the first origin on.
+    let _ = site.witness(Role::of_index(0));
     read_exported(&String::from_utf8(metrics.text()).unwrap())
 }
 
