@@ -51,8 +51,8 @@ pub(super) enum Kind {
     Server,
     /// Cloudflare wants fewer calls; none for this long.
     Throttled(Duration),
-    /// The token is not accepted.
-    Auth,
+    /// The token is not accepted, with the HTTP status.
+    Auth(u16),
     /// Any other no, with its HTTP status.
     Refused(u16),
 }
@@ -191,7 +191,7 @@ impl Client {
 
     /// A read: repeated until it comes through or the time is over.
     pub(super) async fn read(&self, call: &Call, until: Instant) -> Result<Vec<u8>, Fault> {
-        let again = |kind| !matches!(kind, Kind::Refused(_) | Kind::Auth | Kind::Stopped);
+        let again = |kind| !matches!(kind, Kind::Refused(_) | Kind::Auth(_) | Kind::Stopped);
         self.repeat(call, until, again).await
     }
 
@@ -220,11 +220,13 @@ impl Client {
                 Err(fault) => fault,
             };
             let pause = match fault.kind {
-                Kind::Auth if !refused_once && !lock(&self.gate).concerns(call.zone.as_deref()) => {
+                Kind::Auth(_)
+                    if !refused_once && !lock(&self.gate).concerns(call.zone.as_deref()) =>
+                {
                     refused_once = true;
                     AUTH_AGAIN
                 }
-                Kind::Auth => {
+                Kind::Auth(_) => {
                     self.stop(call, &fault);
                     return Err(fault);
                 }
@@ -241,8 +243,9 @@ impl Client {
 
     /// An authentication error that was repeated stops further calls.
     fn stop(&self, call: &Call, fault: &Fault) {
+        // A 403 speaks of one zone, whatever its code.
         let scope = match &call.zone {
-            Some(zone) if !fault.text.starts_with(BAD_TOKEN) => Scope::Zone(zone.clone()),
+            Some(zone) if fault.kind == Kind::Auth(403) => Scope::Zone(zone.clone()),
             Some(_) | None => Scope::All,
         };
         let now = Instant::now();
@@ -301,7 +304,9 @@ impl Client {
             Kind::Refused(_) => false,
             // An answer that cannot be read is an answer.
             Kind::Lost => !answered,
-            Kind::NotSent | Kind::Stopped | Kind::Server | Kind::Throttled(_) | Kind::Auth => true,
+            Kind::NotSent | Kind::Stopped | Kind::Server | Kind::Throttled(_) | Kind::Auth(_) => {
+                true
+            }
         });
         let up = trouble.is_none();
         self.metrics.cloudflare_up(up);
@@ -387,7 +392,8 @@ impl Client {
             return Err(Fault::new(Kind::Throttled(wait), text));
         }
         if code == 401 || code == 403 || has(&AUTH_CODES) {
-            return Err(Fault::new(Kind::Auth, auth_text(call, code, &codes, &why)));
+            let text = auth_text(call, code, &codes, &why);
+            return Err(Fault::new(Kind::Auth(code), text));
         }
         if status.is_success() && errors.is_empty() {
             let text = format!("Cloudflare's answer to {} is not readable", call.operation);
@@ -448,15 +454,12 @@ impl Client {
     }
 }
 
-const BAD_TOKEN: &str = "Cloudflare does not accept the token";
-
 /// What to do about a token, in the words of Cloudflare's dashboard.
 fn auth_text(call: &Call, status: u16, codes: &[i64], why: &str) -> String {
-    // A 403 speaks of one zone, whatever its code.
     let malformed = codes.iter().any(|code| [6003, 9106, 9109].contains(code));
-    if status == 401 || (status != 403 && malformed) {
+    if status == 401 || malformed {
         return format!(
-            "{BAD_TOKEN} (HTTP {status}, {why}): put a valid API token (not a global key) \
+            "Cloudflare does not accept the token (HTTP {status}, {why}): put a valid API token (not a global key) \
              into api_token_file"
         );
     }

@@ -227,7 +227,7 @@ impl Dns for Cloudflare {
                 Err(fault) => {
                     self.forget(zone, &fault);
                     match fault.kind {
-                        Kind::Refused(_) | Kind::Auth => Written::Rejected(fault.text),
+                        Kind::Refused(_) | Kind::Auth(_) => Written::Rejected(fault.text),
                         Kind::NotSent | Kind::Stopped | Kind::Throttled(_) => {
                             Written::Unavailable(fault.text)
                         }

@@ -53,6 +53,7 @@ pub struct Site {
     name: String,
     hostnames: Vec<String>,
     record: Option<Pointer>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     record_error: Option<String>,
     origins: Vec<Origin>,
     hold: Option<&'static str>,
