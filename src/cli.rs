@@ -3,6 +3,7 @@
 use crate::app::{App, from_file, many};
 use crate::clock::Clock;
 use crate::config::{self, Config, parse_listen};
+use crate::ending::{DONE, FAILED, USAGE, chain, told_to_end};
 use crate::telemetry::{self, LogFormat, LogLevel};
 use crate::{demo, once};
 use clap::{Args, Parser, Subcommand};
@@ -11,13 +12,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
-
-/// Done.
-pub const DONE: u8 = 0;
-/// Something could not be decided or applied, or the server failed.
-pub const FAILED: u8 = 1;
-/// Usage or configuration, an unknown site, or the state in use.
-pub const USAGE: u8 = 2;
 
 /// Moves a Cloudflare DNS record from a MAIN origin that is down to a BACKUP
 /// that is up, and back: on Alertmanager's word, confirmed by its own probes.
@@ -210,12 +204,6 @@ pub(crate) fn start_code(error: &anyhow::Error) -> u8 {
     }
 }
 
-/// An error with its causes, on one line.
-pub(crate) fn chain(error: &anyhow::Error) -> String {
-    let parts: Vec<String> = error.chain().map(ToString::to_string).collect();
-    parts.join(": ")
-}
-
 /// Waits for SIGTERM or SIGINT; SIGHUP reads the configuration again.
 async fn wait_for_the_end(app: &App) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
@@ -231,24 +219,6 @@ async fn wait_for_the_end(app: &App) -> std::io::Result<()> {
                     error!("the configuration before stays in force");
                 }
             }
-        }
-    }
-}
-
-/// Listens, from the call on, for a signal to end; without a way to hear one,
-/// the answer never comes.
-pub(crate) fn told_to_end() -> impl Future<Output = ()> {
-    let listeners = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-    );
-    async {
-        let (Ok(mut terminate), Ok(mut interrupt)) = listeners else {
-            return std::future::pending().await;
-        };
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
         }
     }
 }

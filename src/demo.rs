@@ -2,9 +2,9 @@
 //! origin on loopback, and the real server on top of them.
 
 use crate::app::App;
-use crate::cli::{DONE, FAILED, told_to_end};
 use crate::clock::Clock;
 use crate::config::{self, Config};
+use crate::ending::{DONE, FAILED, chain, told_to_end};
 use crate::sandbox::cloudflare::{Options, Permission, RecordSpec, TokenSpec};
 
 use crate::sandbox::{self, Behaviour, Cloudflare};
@@ -51,7 +51,7 @@ pub async fn run(listen: SocketAddr, exit: bool) -> u8 {
     match play(listen, exit).await {
         Ok(()) => DONE,
         Err(error) => {
-            eprintln!("demo: {}", crate::cli::chain(&error));
+            eprintln!("demo: {}", chain(&error));
             FAILED
         }
     }
@@ -69,7 +69,7 @@ async fn play(listen: SocketAddr, exit: bool) -> anyhow::Result<()> {
     let app = App::start(config, read, Some(listen), Clock::system())
         .await
         .map_err(|error| {
-            let cause = crate::cli::chain(&error);
+            let cause = chain(&error);
             anyhow::anyhow!("{cause}: start it elsewhere with --listen 127.0.0.1:0")
         })?;
     let outcome = tokio::select! {

@@ -1,10 +1,10 @@
 //! One pass of the rule for each site, then the end: the form for cron.
 
 use crate::app::lookout;
-use crate::cli::{DONE, FAILED, USAGE};
 use crate::clock::Clock;
 use crate::cloudflare::Cloudflare;
 use crate::config::{Config, Site};
+use crate::ending::{DONE, FAILED, USAGE, chain};
 use crate::failover::{SiteHandle, SiteLoop, Store, Tools, Ttl};
 use crate::metrics::Metrics;
 use crate::rule::brakes::HoldReason;
@@ -36,7 +36,7 @@ pub async fn run(config: Config, names: &[String], dry_run: bool, json: bool) ->
         Ok(state) => state,
         Err(error) => {
             let in_use = matches!(error, OpenError::InUse { .. });
-            eprintln!("{}", crate::cli::chain(&error.into()));
+            eprintln!("{}", chain(&error.into()));
             return if in_use { USAGE } else { FAILED };
         }
     };
