@@ -798,3 +798,26 @@ async fn a_thousand_writes_at_once_all_arrive() {
     }
     assert_eq!(all(&store).await.len(), 1000);
 }
+
+#[tokio::test]
+async fn a_switch_that_was_not_sent_after_all_costs_the_next_start_nothing() {
+    let place = Place::new();
+    let store = place.open();
+    let intent = failover("www", 10);
+    let id = store.begin_switch(&intent, intent.time).await.unwrap();
+    store.prove("www", "abc", at(11)).await.unwrap();
+    // Cloudflare put it off: the row becomes a hold without a result.
+    let mut held = intent;
+    held.reason = Reason::Hold(HoldReason::CloudflareUnavailable);
+    held.to = None;
+    store.conclude_switch(id, &held, Some(false)).await.unwrap();
+    store.close().await;
+
+    let store = place.open();
+    let memory = load(&store, "www", 20).await;
+    assert_eq!(memory.proofs, ["abc"]);
+    assert_eq!(memory.switches, []);
+    assert_eq!(memory.open_switch, None);
+    let reason = memory.last_decision.map(|decision| decision.reason);
+    assert_eq!(reason, Some(held.reason));
+}

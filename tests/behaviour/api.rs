@@ -282,3 +282,18 @@ async fn while_draining_it_is_not_ready_and_takes_no_alerts() {
     assert_eq!(server.ended().await, Some(0));
     assert!(world.on_backup(), "what was under way was finished");
 }
+
+#[tokio::test]
+async fn a_parameter_that_is_not_known_is_refused_where_something_is_done() {
+    let world = World::new().await;
+    let server = world.serve_on_main().await;
+    world.kill_main().await;
+    for call in ["evaluate?dry-run=true", "failback?dry_run=true"] {
+        let path = format!("/api/v1/sites/{SITE}/{call}");
+        let reply = server.post(&path, Value::Null).await;
+        assert_eq!(reply.status, 400, "{call}: {reply:?}");
+        let said = reply.json()["error"].as_str().unwrap().to_owned();
+        assert!(said.contains("query"), "{said}");
+    }
+    assert!(world.on_main());
+}

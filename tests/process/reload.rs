@@ -159,3 +159,24 @@ async fn what_needs_a_restart_is_said_to_need_one() {
     assert_eq!(metrics.get("config_last_reload_successful", &[]), Some(0.0));
     assert!(!world.folder.path("other.db").exists());
 }
+
+#[tokio::test]
+async fn a_header_of_the_probe_takes_effect_although_its_value_is_never_shown() {
+    let mut world = World::new().await;
+    let with = |key: &str| format!("[site.probe]\nheaders = {{ x-key = \"{key}\" }}\n");
+    world.more = with("before");
+    let server = world.serve_on_main().await;
+    let sent = |world: &World| {
+        let request = world.main.last_request().expect("it was probed");
+        let value = request.headers.get("x-key").map(|v| v.as_bytes().to_vec());
+        String::from_utf8(value.unwrap_or_default()).unwrap()
+    };
+    assert_eq!(sent(&world), "before");
+    world.more = with("after");
+    world.configure();
+    assert_eq!(reload(&server).await.status, 200);
+    server
+        .wait_until("probes carry it", async || sent(&world) == "after")
+        .await;
+    assert!(!server.log().contains("after\""), "{}", server.log());
+}
