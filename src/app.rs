@@ -187,24 +187,7 @@ impl App {
             .with_context(|| {
                 format!("cannot listen on {addr} (is another one running? --listen or server.listen name another)")
             })?;
-        for warning in &core.config.warnings {
-            warn!("{warning}");
-        }
-        let dry = core
-            .config
-            .sites
-            .iter()
-            .filter(|s| s.policy.dry_run)
-            .count();
-        if dry > 0 {
-            warn!("dry_run: {} watched, decided and never switched", many(dry));
-        }
-        info!(
-            listen = %listening.addr,
-            sites = core.running.len(),
-            "originswitch {} listens on {} and watches {}",
-            env!("CARGO_PKG_VERSION"), listening.addr, many(core.running.len())
-        );
+        core.announce(listening.addr);
         let stop = CancellationToken::new();
         Ok(App {
             addr: listening.addr,
@@ -286,6 +269,28 @@ impl Core {
             settings,
             next: 0,
         })
+    }
+
+    /// Says at start what a person should know.
+    fn announce(&self, addr: SocketAddr) {
+        for warning in &self.config.warnings {
+            warn!("{warning}");
+        }
+        let dry = self
+            .config
+            .sites
+            .iter()
+            .filter(|s| s.policy.dry_run)
+            .count();
+        if dry > 0 {
+            warn!("dry_run: {} watched, decided and never switched", many(dry));
+        }
+        info!(
+            listen = %addr,
+            sites = self.running.len(),
+            "originswitch {} listens on {} and watches {}",
+            env!("CARGO_PKG_VERSION"), addr, many(self.running.len())
+        );
     }
 
     async fn run(mut self, mut reloads: mpsc::Receiver<Reload>, stop: CancellationToken) -> Core {

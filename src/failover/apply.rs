@@ -8,7 +8,7 @@ use super::pass::{Pass, is_flight};
 use super::reading::STALE_AGAIN;
 use super::record::{Reading, altered};
 use super::site::SiteLoop;
-use super::{Change, Record, Urgency, Written};
+use super::{Change, Record, StoreFault, Urgency, Written};
 use crate::rule::address::{Address, Place, Role};
 use crate::rule::brakes::HoldReason;
 use crate::rule::decision::{Decision, Reason, SwitchResult};
@@ -52,43 +52,17 @@ impl SiteLoop {
         to: usize,
         until: Instant,
     ) -> Carried {
-        let seen = self.reading.as_ref().map(|r| r.holding.clone());
-        let asked = self.tools.clock.moment();
-        if let Err(text) = self.read_again(until).await {
-            return Carried::Over(unavailable(decision, &text), false);
-        }
-        if self.stale_reads > 0 {
-            tokio::time::sleep(STALE_AGAIN).await;
-            return Carried::Moved;
-        }
-        let took = self.tools.clock.moment().since(asked);
-        if took > self.site.policy.confirm_interval && !std::mem::replace(&mut pass.slow_read, true)
-        {
-            // The probes have gone on meanwhile, and alerts may have come:
-            // decide again on what they say now. Once; Cloudflare may be slow.
-            return Carried::Moved;
-        }
-        let Some(reading) = self.reading.clone() else {
-            return Carried::Moved;
+        let reading = match self.look_before_writing(pass, &decision, until).await {
+            Ok(reading) => reading,
+            Err(carried) => return carried,
         };
+        // Whatever became of an earlier write, this one takes its place.
         self.give_up_open().await;
-        if seen.as_ref() != Some(&reading.holding) {
-            return Carried::Moved;
-        }
         let changes = reading.changes(&self.places[to]);
-        // The outcome is unknown until it is known: a crash from here on finds this row.
-        decision.result = Some(SwitchResult::Unconfirmed);
-        match self.tools.store.begin_switch(&decision).await {
-            Ok(id) => decision.id = Some(id),
-            Err(fault) if is_flight(decision.reason) => {
-                warn!(site = %self.site.name, "{}: switching without a stored intent: {fault}", self.site.name);
-            }
-            Err(fault) => {
-                decision.result = None;
-                let why = format!("the intent could not be stored ({fault}), so the return waits");
-                let decision = held(decision, HoldReason::FailbackWait, &why);
-                return Carried::Over(decision, false);
-            }
+        if let Err(fault) = self.store_intent(&mut decision).await {
+            let why = format!("the intent could not be stored ({fault}), so the return waits");
+            let decision = held(decision, HoldReason::FailbackWait, &why);
+            return Carried::Over(decision, false);
         }
         let window = self.site.policy.switch_window;
         let number = self.history.begin(self.tools.clock.moment(), window);
@@ -107,6 +81,51 @@ impl SiteLoop {
         }
         let stored = decision.id.is_some();
         Carried::Over(decision, stored)
+    }
+
+    /// Reads the record once more: what to write to, or why nothing is written.
+    async fn look_before_writing(
+        &mut self,
+        pass: &mut Pass,
+        decision: &Decision,
+        until: Instant,
+    ) -> Result<Reading, Carried> {
+        let seen = self.reading.as_ref().map(|r| r.holding.clone());
+        let asked = self.tools.clock.moment();
+        if let Err(text) = self.read_again(until).await {
+            return Err(Carried::Over(unavailable(decision.clone(), &text), false));
+        }
+        if self.stale_reads > 0 {
+            tokio::time::sleep(STALE_AGAIN).await;
+            return Err(Carried::Moved);
+        }
+        let slow = self.tools.clock.moment().since(asked) > self.site.policy.confirm_interval;
+        if slow && !std::mem::replace(&mut pass.slow_read, true) {
+            // The probes have gone on meanwhile, and alerts may have come:
+            // decide again on what they say now. Once; Cloudflare may be slow.
+            return Err(Carried::Moved);
+        }
+        self.reading
+            .clone()
+            .filter(|reading| seen.as_ref() == Some(&reading.holding))
+            .ok_or(Carried::Moved)
+    }
+
+    /// Stores the intent; a flight goes on without, a return does not.
+    async fn store_intent(&mut self, decision: &mut Decision) -> Result<(), StoreFault> {
+        // The outcome is unknown until it is known: a crash from here on finds this row.
+        decision.result = Some(SwitchResult::Unconfirmed);
+        match self.tools.store.begin_switch(decision).await {
+            Ok(id) => decision.id = Some(id),
+            Err(fault) if is_flight(decision.reason) => {
+                warn!(site = %self.site.name, "{}: switching without a stored intent: {fault}", self.site.name);
+            }
+            Err(fault) => {
+                decision.result = None;
+                return Err(fault);
+            }
+        }
+        Ok(())
     }
 
     async fn conclude(
