@@ -5,10 +5,8 @@
 
 use super::{PastSwitch, StoreError, StoredDecision};
 use crate::rule::address::Role;
-use crate::rule::brakes::HoldReason;
 use crate::rule::decision::{Decision, OriginView, Pointer, Reason, SwitchResult, Trigger};
 use crate::rule::health::Answer;
-use crate::rule::walk::{KeepReason, SwitchKind};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -257,27 +255,8 @@ fn answer_word(answer: Answer) -> &'static str {
     }
 }
 
-/// Complete by the tests below, which a new reason stops from compiling.
-const REASONS: [Reason; 15] = [
-    Reason::Keep(KeepReason::OnMain),
-    Reason::Keep(KeepReason::MainDown),
-    Reason::Keep(KeepReason::AllDown),
-    Reason::Switch(SwitchKind::Failover),
-    Reason::Switch(SwitchKind::Failback),
-    Reason::Hold(HoldReason::Unconfirmed),
-    Reason::Hold(HoldReason::Unproven),
-    Reason::Hold(HoldReason::FailbackWait),
-    Reason::Hold(HoldReason::FailbackManual),
-    Reason::Hold(HoldReason::AlertFiring),
-    Reason::Hold(HoldReason::SwitchBudget),
-    Reason::Hold(HoldReason::UnknownOrigin),
-    Reason::Hold(HoldReason::Foreign),
-    Reason::Hold(HoldReason::RecordShape),
-    Reason::Hold(HoldReason::CloudflareUnavailable),
-];
-
 fn reason_of(word: &str) -> Result<Reason, String> {
-    one_of(&REASONS, Reason::as_str, word)
+    Reason::from_word(word).ok_or_else(|| unknown_word(word))
 }
 
 fn result_of(word: &str) -> Result<SwitchResult, String> {
@@ -314,8 +293,10 @@ pub(super) fn duration_of(nanoseconds: i64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rule::brakes::HoldReason;
+    use crate::rule::walk::{KeepReason, SwitchKind};
 
-    /// A new variant stops the build here: add it above as well.
+    /// A new variant stops the build here: add it to `Reason::ALL` as well.
     fn place(reason: Reason) -> usize {
         match reason {
             Reason::Keep(KeepReason::OnMain) => 0,
@@ -336,7 +317,7 @@ mod tests {
         }
     }
 
-    /// Likewise.
+    /// Likewise, for the list above.
     fn trigger_place(trigger: Trigger) -> usize {
         match trigger {
             Trigger::Alert => 0,
@@ -351,7 +332,7 @@ mod tests {
 
     #[test]
     fn every_word_that_is_written_can_be_read() {
-        for (index, reason) in REASONS.into_iter().enumerate() {
+        for (index, reason) in Reason::ALL.into_iter().enumerate() {
             assert_eq!(place(reason), index);
             assert_eq!(reason_of(reason.as_str()), Ok(reason));
         }
