@@ -21,6 +21,20 @@ impl Config {
         text
     }
 
+    /// What is left off, and what that means; one sentence each.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if self.guard.control_targets.is_empty() {
+            notes.push(
+                "guard.control_targets is empty: originswitch cannot tell its own network's failure \
+                 from that of an origin it alone does not reach; name servers elsewhere that always answer"
+                    .to_owned(),
+            );
+        }
+        notes
+    }
+
     fn write_sections(&self, out: &mut String) -> fmt::Result {
         let mask = |set: bool| if set { MASKED } else { "\"\"" };
         writeln!(out, "[server]")?;
@@ -42,10 +56,21 @@ impl Config {
         writeln!(out, "requests_per_5m = {}", self.cloudflare.requests_per_5m)?;
 
         writeln!(out, "\n[probe]\nmax_in_flight = {}", self.max_in_flight)?;
+        self.write_guard(out)?;
         writeln!(out, "\n[alerts]\nsite_label = {:?}", self.alerts.site_label)?;
         writeln!(out, "ttl = \"{}\"", durations::show(self.alerts.ttl))?;
         writeln!(out, "\n[state]\npath = {:?}", self.state.path)?;
         writeln!(out, "keep = \"{}\"", durations::show(self.state.keep))
+    }
+
+    fn write_guard(&self, out: &mut String) -> fmt::Result {
+        let guard = &self.guard;
+        let targets: Vec<_> = guard.control_targets.iter().map(|t| &t.text).collect();
+        writeln!(out, "\n[guard]\ncontrol_targets = {targets:?}")?;
+        writeln!(out, "control_needed = {}", guard.control_needed)?;
+        writeln!(out, "max_sites_together = {}", guard.max_sites_together)?;
+        let window = durations::show(guard.together_window);
+        writeln!(out, "together_window = \"{window}\"")
     }
 }
 
@@ -115,18 +140,20 @@ fn show_policy(policy: &Policy) -> String {
     format!(
         "{{ fall = {}, rise = {}, confirm_interval = \"{}\", confirm_for = \"{}\", \
          require_proof = {}, failback = \"{failback}\", failback_after = \"{}\", \
-         unknown_origin = \"{}\", foreign_edit = \"{}\", max_switches = {}, \
-         switch_window = \"{}\", dry_run = {} }}",
+         failback_max = \"{}\", unknown_origin = \"{}\", foreign_edit = \"{}\", max_switches = {}, \
+         switch_window = \"{}\", verify_after = \"{}\", dry_run = {} }}",
         policy.fall,
         policy.rise,
         durations::show(policy.confirm_interval),
         durations::show(policy.confirm_for),
         policy.require_proof,
         durations::show(policy.failback_after),
+        durations::show(policy.failback_max),
         stance(policy.unknown_origin),
         stance(policy.foreign_edit),
         policy.max_switches,
         durations::show(policy.switch_window),
+        durations::show(policy.verify_after),
         policy.dry_run,
     )
 }

@@ -113,11 +113,18 @@ pub const KEYS: &[Key] = &[
     key("rule", "require_proof", Kind::Flag, "true"),
     key("rule", "failback", Kind::Choice(&["auto", "manual"]), r#""auto""#),
     key("rule", "failback_after", Kind::Duration(ANY), r#""5m""#),
+    key("rule", "failback_max", Kind::Duration(ANY), r#""1h""#),
     key("rule", "unknown_origin", Kind::Choice(&["reclaim", "hold"]), r#""reclaim""#),
     key("rule", "foreign_edit", Kind::Choice(&["hold", "reclaim"]), r#""hold""#),
     key("rule", "max_switches", Kind::Count(1, 100_000), "6"),
     key("rule", "switch_window", Kind::Duration(SOME), r#""1h""#),
+    key("rule", "verify_after", Kind::Duration(ANY), r#""5s""#),
     key("rule", "dry_run", Kind::Flag, "false"),
+
+    key("guard", "control_targets", Kind::List, "[]"),
+    key("guard", "control_needed", Kind::Count(1, 1000), "1"),
+    key("guard", "max_sites_together", Kind::Count(0, 1_000_000), "0"),
+    key("guard", "together_window", Kind::Duration(SOME), r#""5m""#),
 
     key("alerts", "site_label", Kind::Text, r#""site""#),
     key("alerts", "ttl", Kind::Duration(SOME), r#""15m""#),

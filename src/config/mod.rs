@@ -8,6 +8,7 @@ mod addresses;
 mod durations;
 mod effective;
 mod faults;
+mod guard;
 mod keys;
 mod names;
 mod nearest;
@@ -27,7 +28,7 @@ pub use sections::{parse_listen, read_token_file};
 
 use crate::matcher::Matcher;
 use crate::rule::Policy;
-use crate::rule::address::Place;
+use crate::rule::address::{Address, Place};
 use regex::bytes::Regex;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -56,6 +57,7 @@ pub fn load(
         server: sections::server(&reading),
         cloudflare: sections::cloudflare(&reading),
         max_in_flight: scope::Scope::new(&reading, "probe").count("max_in_flight"),
+        guard: guard::guard(&reading),
         alerts: sections::alerts(&reading),
         state: sections::state(&reading),
         sites: sites::sites(&reading),
@@ -82,6 +84,8 @@ pub struct Config {
     pub cloudflare: Cloudflare,
     /// `[probe] max_in_flight`: probes under way at once, over all sites.
     pub max_in_flight: usize,
+    /// `[guard]`.
+    pub guard: Guard,
     /// `[alerts]`.
     pub alerts: Alerts,
     /// `[state]`.
@@ -127,6 +131,40 @@ pub enum TokenSource {
     /// A file, read again every minute; the value is what it held at start.
     File(PathBuf, Secret),
 }
+
+/// `[guard]`: what holds over all sites.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Guard {
+    /// What tells whether our own network reaches anything.
+    pub control_targets: Vec<ControlTarget>,
+    /// How many of them must answer for anything to be believed down.
+    pub control_needed: usize,
+    /// Sites that may leave MAIN within `together_window`; 0 is no limit.
+    pub max_sites_together: usize,
+    /// The sliding window of `max_sites_together`.
+    pub together_window: Duration,
+}
+
+/// Somebody else's server, asked whether it answers at all.
+#[derive(Debug, Clone)]
+pub struct ControlTarget {
+    /// As it was written.
+    pub text: Arc<str>,
+    /// Where it is.
+    pub address: Address,
+    /// How it is asked.
+    pub probe: Arc<ProbeSettings>,
+}
+
+/// Two are the same if the same is asked in the same way.
+impl PartialEq for ControlTarget {
+    fn eq(&self, other: &ControlTarget) -> bool {
+        let print = |target: &ControlTarget| format!("{:?}", target.probe);
+        self.text == other.text && print(self) == print(other)
+    }
+}
+
+impl Eq for ControlTarget {}
 
 /// `[alerts]`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,8 +11,8 @@ use crate::metrics::SiteMetrics;
 use crate::prober::{Pace, Probe, Prober, Report, Schedule};
 use crate::rule::Policy;
 use crate::rule::address::{Address, Place, RecordType, Role};
-use crate::rule::decision::{OriginView, Pointer};
-use crate::rule::finding::Verdict;
+use crate::rule::decision::{OriginView, Pointer, Probed};
+use crate::rule::finding::{Observation, Verdict};
 use crate::rule::health::{Answer, State, Thresholds};
 use std::sync::Arc;
 use std::time::Duration;
@@ -287,7 +287,34 @@ impl Watched {
             reason,
             probes,
             failed,
+            evidence: Vec::new(),
         }
+    }
+
+    /// The probes of the confirmation with this number, in the order in which
+    /// they started.
+    pub(super) fn recorded(&self, trial: u64, clock: &Clock) -> Vec<Probed> {
+        let mut seen: Vec<(RecordType, Arc<Observation>)> = Vec::new();
+        for leg in &self.legs {
+            let report = leg.report.borrow();
+            if report.trial.0 == trial {
+                seen.extend(report.recorded.iter().map(|one| (leg.kind, one.clone())));
+            }
+        }
+        seen.sort_by_key(|(_, one)| one.started);
+        let several = self.legs.len() > 1;
+        let probed = |(kind, one): (RecordType, Arc<Observation>)| Probed {
+            started: clock.timestamp(one.started),
+            took: one.finished.since(one.started),
+            verdict: one.finding.verdict(),
+            reason: if several {
+                format!("{}: {}", family(kind), one.finding)
+            } else {
+                one.finding.to_string()
+            },
+            phases: one.phases,
+        };
+        seen.into_iter().map(probed).collect()
     }
 }
 

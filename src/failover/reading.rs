@@ -85,6 +85,7 @@ impl SiteLoop {
         if self.foreign.as_ref() == Some(&foreign) {
             return;
         }
+        self.metrics.foreign_edit();
         warn!(
             site = %self.site.name,
             "{}: somebody else changed the record from {} to {} at {}",

@@ -1,12 +1,14 @@
 //! The loop of one site: what it holds, when it wakes, what it then does.
 
 use super::apply::OpenSwitch;
+use super::controls::Look as ControlLook;
 use super::handle::{Asked, Request, SiteHandle};
 use super::legs::{Evidence, Lookout, Watched};
 use super::memory::{History, Wellness};
+use super::orders::Orders;
 use super::reading::ReadFlight;
 use super::record::Reading;
-use super::{Dns, KnownRecord, Store};
+use super::{Dns, Guard, KnownRecord, Store};
 use crate::clock::{Clock, DriftWatch};
 use crate::config::Site;
 use crate::metrics::{Metrics, SiteMetrics};
@@ -25,9 +27,6 @@ use tracing::warn;
 
 /// All calls to Cloudflare that one decision may take, together.
 pub(super) const DECISION_LIMIT: Duration = Duration::from_secs(30);
-
-/// The index of the origin that plays MAIN's part.
-pub(super) const MAIN: usize = 0;
 
 /// How long a firing alert that is not repeated still counts as firing; shared,
 /// so that it can be changed without disturbing a loop.
@@ -69,6 +68,8 @@ pub struct Tools {
     pub lookout: Lookout,
     /// The metrics of all sites.
     pub metrics: Arc<Metrics>,
+    /// What holds over all sites.
+    pub guard: Arc<Guard>,
     /// How long a firing alert that is not repeated still counts as firing.
     pub alert_ttl: Ttl,
     /// Whether time between two runs counts as observed: the cron form.
@@ -129,7 +130,13 @@ pub struct SiteLoop {
     pub(super) drift: DriftWatch,
     pub(super) hold: Option<HoldReason>,
     pub(super) seen_at: Moment,
+    pub(super) orders: Orders,
+    /// The look at the control targets, while something is being confirmed.
+    pub(super) look: Option<ControlLook>,
+    /// When the trial under way began.
+    pub(super) trial_begun: Moment,
 }
+
 impl SiteLoop {
     /// A loop that starts probing at once, for a confirmation.
     #[must_use]
@@ -160,7 +167,7 @@ impl SiteLoop {
         let now = tools.clock.moment();
         SiteLoop {
             places: origins.iter().map(|origin| origin.place.clone()).collect(),
-            well: Wellness::new(origins[MAIN].fingerprint.clone()),
+            well: Wellness::new(origins[0].fingerprint.clone()),
             drift: DriftWatch::new(&tools.clock),
             next_read: now,
             next_pass: now + site.probe.interval,
@@ -190,6 +197,9 @@ impl SiteLoop {
             stale_reads: 0,
             gaps: 0,
             hold: None,
+            orders: Orders::default(),
+            look: None,
+            trial_begun: now,
             tools,
         }
     }
@@ -223,6 +233,7 @@ impl SiteLoop {
                 None => break,
             }
         }
+        self.tools.guard.hold(&self.site.name, false);
         self.save_wellness().await;
     }
 
@@ -234,7 +245,7 @@ impl SiteLoop {
         let decision = self.confirmed_pass(pass).await;
         // What came in while the disk was waited for: no later pass takes it in.
         self.absorb().await;
-        if self.views(Evidence::Routine)[MAIN].state() != State::Up {
+        if self.views(Evidence::Routine)[self.main()].state() != State::Up {
             // MAIN's time counts only if every run saw it up.
             self.well.restart(None);
         }
@@ -251,7 +262,8 @@ impl SiteLoop {
                 return;
             }
         };
-        self.history.restore(&memory, &self.tools.clock);
+        self.history.restore(&memory, &self.tools.clock, window);
+        self.restore_orders(memory.pin, memory.freeze);
         if let Some(stored) = &memory.undoubted {
             let between = if self.tools.between_runs {
                 self.tools.clock.now().duration_since(stored.as_of)
@@ -278,7 +290,9 @@ impl SiteLoop {
             if let Some(look) = self.look() {
                 return Some(look);
             }
-            if self.event(self.next_pass).await == Event::Cancelled {
+            let ends = self.something_ends();
+            let until = ends.map_or(self.next_pass, |ends| ends.min(self.next_pass));
+            if self.event(until).await == Event::Cancelled {
                 return None;
             }
         }
@@ -340,6 +354,12 @@ impl SiteLoop {
                 None => std::future::pending().await,
             }
         };
+        let seen = async {
+            match &mut self.look {
+                Some(look) => look.changed().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             () = self.tools.cancel.cancelled() => Event::Cancelled,
@@ -350,6 +370,7 @@ impl SiteLoop {
                 Event::Woken
             }
             () = self.handle.notify.notified() => Event::Woken,
+            () = seen => Event::Woken,
             () = tokio::time::sleep_until(self.tools.clock.instant(until)) => Event::Time,
         }
     }
@@ -366,7 +387,7 @@ impl SiteLoop {
         let gap = gaps != self.gaps;
         self.gaps = gaps;
         let views = self.views(Evidence::Routine);
-        self.well.observe(views[MAIN].state(), now);
+        self.well.observe(views[self.main()].state(), now);
         if gap {
             let from = self.well.running().then_some(now);
             self.well.restart(from);
@@ -379,6 +400,7 @@ impl SiteLoop {
                 self.prove(index).await;
             }
         }
+        self.take_orders().await;
     }
 
     pub(super) async fn prove(&mut self, index: usize) {
@@ -417,6 +439,7 @@ impl SiteLoop {
             confirming: None,
             ..self.pace
         });
+        self.look = None;
         self.confirmed_at = self.tools.clock.moment();
         self.next_pass = self.confirmed_at + self.site.probe.interval;
     }

@@ -4,7 +4,7 @@ use super::{Metrics, seconds};
 use crate::prober::Witness;
 use crate::rule::address::Role;
 use crate::rule::brakes::HoldReason;
-use crate::rule::decision::{Decision, Reason};
+use crate::rule::decision::{Decision, Reason, SwitchResult};
 use crate::rule::finding::{Observation, Verdict};
 use crate::rule::health::{State, Transition};
 use crate::rule::walk::{KeepReason, SwitchKind};
@@ -184,6 +184,34 @@ impl SiteMetrics {
         }
     }
 
+    /// The pin moved from one origin to another, or began, or ended.
+    pub fn pinned(&self, before: Option<Role>, now: Option<Role>) {
+        let family = &self.all.per_site.pinned;
+        if let Some(role) = before {
+            let _ = family.remove_label_values(&[&*self.name, role.to_string().as_str()]);
+        }
+        if let Some(role) = now {
+            let labels = [&*self.name, &role.to_string()];
+            family.with_label_values(&labels).set(1);
+        }
+    }
+
+    /// Whether the site is frozen.
+    pub fn frozen(&self, so: bool) {
+        let family = &self.all.per_site.frozen;
+        if so {
+            family.with_label_values(&[&*self.name]).set(1);
+        } else {
+            let _ = family.remove_label_values(&[&*self.name]);
+        }
+    }
+
+    /// Somebody else changed the record.
+    pub fn foreign_edit(&self) {
+        let family = &self.all.per_site.foreign_edits;
+        family.with_label_values(&[&*self.name]).inc();
+    }
+
     /// Who counts and logs the probes of one origin.
     #[must_use]
     pub fn witness(self: &Arc<Self>, role: Role) -> Arc<dyn Witness> {
@@ -201,6 +229,11 @@ impl SiteMetrics {
             .map(|role| role.to_string())
             .collect();
         self.alert_unconfirmed(false);
+        for role in &self.roles {
+            self.pinned(Some(*role), None);
+        }
+        self.frozen(false);
+        let _ = self.all.per_site.foreign_edits.remove_label_values(&[name]);
         let _ = self.all.per_site.last_switch.remove_label_values(&[name]);
         for role in &roles {
             let _ = self
@@ -221,7 +254,7 @@ impl SiteMetrics {
                     .remove_label_values(&[name, role, result]);
             }
             for to in &roles {
-                for result in ["confirmed", "unconfirmed", "rejected", "dry_run"] {
+                for result in SwitchResult::ALL.map(SwitchResult::as_str) {
                     let _ = self
                         .all
                         .per_site

@@ -18,7 +18,7 @@ fn sections_say_what_to_write_instead() {
         ("[probe]\nfall = 3", "probe: unknown key `probe.fall`, did you mean `rule.fall`?".into()),
         ("[rule]\ntimeout = \"3s\"", "rule: unknown key `rule.timeout`, did you mean `cloudflare.timeout` or `probe.timeout`?".into()),
         ("[alerts]\nthreshold = 3", "alerts: unknown key `alerts.threshold`; there are `site_label`, `ttl`".into()),
-        ("[frobnicate]\na = 1", "unknown key `frobnicate`; there are `server`, `cloudflare`, `probe`, `rule`, `alerts`, `state`, `site`".into()),
+        ("[frobnicate]\na = 1", "unknown key `frobnicate`; there are `server`, `cloudflare`, `probe`, `rule`, `guard`, `alerts`, `state`, `site`".into()),
         // Wrong types.
         ("[rule]\nfall = \"three\"", r#"rule.fall: must be a whole number from 1 to 1000, not "three""#.into()),
         ("[rule]\nfall = 2.5", "rule.fall: must be a whole number from 1 to 1000, not 2.5".into()),
