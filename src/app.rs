@@ -517,8 +517,10 @@ pub(crate) fn many(sites: usize) -> String {
 #[must_use]
 pub fn lookout(places: Arc<Semaphore>, clock: &Clock, tasks: &TaskTracker) -> Lookout {
     let probes = Probes::new();
+    let edges = probes.clone();
     Lookout {
         make: Arc::new(move |address, settings| probes.build(address, settings)),
+        edge: Arc::new(move |site| edges.edge(site)),
         places,
         clock: clock.clone(),
         tasks: tasks.clone(),

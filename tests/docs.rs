@@ -107,6 +107,8 @@ fn exported() -> Exported {
     site.pinned(None, Some(Role::of_index(1)));
     site.frozen(true);
     site.foreign_edit();
+    site.edge_up(Some(true));
+    site.edge_down(true);
     // The phases of a probe have their series from the first origin on.
     let _ = site.witness(Role::of_index(0));
     read_exported(&String::from_utf8(metrics.text()).unwrap())
@@ -237,11 +239,14 @@ fn the_keys_of_a_site_are_taken() {
     let site = "[[site]]\nname = \"www\"\nhostname = \"www.example.com\"\nzone = \"example.com\"\n\
                 zone_id = \"0123456789abcdef0123456789abcdef\"\nmain = \"192.0.2.10\"\n\
                 backup = \"198.51.100.20\"\nmatchers = ['a=\"b\"']\n\
-                [site.probe]\npath = \"/\"\n[site.rule]\nfall = 3\n";
+                [site.probe]\npath = \"/\"\n[site.rule]\nfall = 3\n[site.edge]\nsettle = \"1s\"\n";
     let written: BTreeSet<String> = site
         .lines()
         .skip(1)
-        .filter(|line| !line.starts_with("path") && !line.starts_with("fall"))
+        .filter(|line| {
+            let within = ["path", "fall", "settle"];
+            !within.iter().any(|key| line.starts_with(key))
+        })
         .map(|line| line.split(" = ").next().unwrap())
         .map(|key| key.trim_matches(['[', ']']).replace("site.", ""))
         .collect();

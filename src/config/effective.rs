@@ -1,6 +1,8 @@
 //! The configuration as it is in force, for people; and what identifies a probe.
 
-use super::{Config, Origin, ProbeKind, ProbeSettings, Site, TokenSource, Zone, durations};
+use super::{
+    Config, EdgeSettings, Origin, ProbeKind, ProbeSettings, Site, TokenSource, Zone, durations,
+};
 use crate::rule::address::Place;
 use crate::rule::{Failback, Policy, Stance};
 use std::fmt::{self, Write};
@@ -85,6 +87,7 @@ fn write_site(out: &mut String, site: &Site) -> fmt::Result {
     writeln!(out, "matchers = [{}]", matchers.join(", "))?;
     writeln!(out, "probe = {}", show_probe(&site.probe))?;
     writeln!(out, "rule = {}", show_policy(&site.policy))?;
+    writeln!(out, "edge = {}", show_edge(&site.edge))?;
     for (n, origin) in site.origins.iter().enumerate() {
         let key = crate::rule::address::Role::of_index(n);
         writeln!(out, "{key} = {}", show_origin(origin, site))?;
@@ -155,6 +158,17 @@ fn show_policy(policy: &Policy) -> String {
         durations::show(policy.switch_window),
         durations::show(policy.verify_after),
         policy.dry_run,
+    )
+}
+
+fn show_edge(edge: &EdgeSettings) -> String {
+    let address = edge.address.as_ref().map(ToString::to_string);
+    format!(
+        "{{ probe = {}, address = {:?}, timeout = \"{}\", settle = \"{}\" }}",
+        edge.probe,
+        address.unwrap_or_default(),
+        durations::show(edge.timeout),
+        durations::show(edge.settle),
     )
 }
 

@@ -6,6 +6,7 @@
 
 mod addresses;
 mod durations;
+mod edge;
 mod effective;
 mod faults;
 mod guard;
@@ -199,6 +200,8 @@ pub struct Site {
     pub policy: Policy,
     /// Probe settings for an address that is not configured: the site's own.
     pub probe: Arc<ProbeSettings>,
+    /// How the site is asked for through the edge.
+    pub edge: EdgeSettings,
     /// Alerts that belong to the site in addition to `site_label`; all must match.
     pub matchers: Vec<Matcher>,
 }
@@ -271,6 +274,42 @@ pub struct ProbeSettings {
     pub verify_tls: bool,
     /// Extra trust anchors, a PEM file.
     pub ca_file: Option<PathBuf>,
+}
+
+/// `[edge]`: whether and how a site is asked for the way its visitors do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EdgeSettings {
+    /// Whether it is asked at all.
+    pub probe: bool,
+    /// What is dialled; `None` is what a visitor's resolver finds.
+    pub address: Option<EdgeAddress>,
+    /// Time limit of one look, name look-up and connect included.
+    pub timeout: Duration,
+    /// How long after a switch the edge may take to show it.
+    pub settle: Duration,
+}
+
+/// What is dialled instead of the address that a resolver finds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EdgeAddress {
+    /// Whether it is asked over TLS.
+    pub tls: bool,
+    /// A name, or an IP address without brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+/// The URL that the configuration takes.
+impl fmt::Display for EdgeAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.tls { "https" } else { "http" };
+        if self.host.contains(':') {
+            write!(f, "{scheme}://[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{scheme}://{}:{}", self.host, self.port)
+        }
+    }
 }
 
 /// A set of HTTP statuses, as inclusive ranges.

@@ -171,7 +171,7 @@ impl SiteLoop {
                 }
                 decision.duration = Some(self.tools.clock.moment().since(pass.begun));
                 self.adopt(records).await;
-                self.confirmed_switch(decision, &said).await;
+                self.confirmed_switch(pass, decision, &said).await;
             }
             Written::Confirmed(_) => {
                 let text = "Cloudflare's answer does not show the new content";
@@ -219,7 +219,7 @@ impl SiteLoop {
                     self.foreign = None;
                     self.keep_known(known).await;
                 }
-                self.confirmed_switch(decision, &said).await;
+                self.confirmed_switch(pass, decision, &said).await;
             }
             read => {
                 // A read this soon may be stale, or the write may still be on
@@ -325,18 +325,22 @@ impl SiteLoop {
 
     /// The record is kept as ours before this: after a crash in between, a
     /// closed row would leave our own change looking like somebody else's.
-    async fn confirmed_switch(&mut self, decision: &mut Decision, said: &str) {
+    async fn confirmed_switch(&mut self, pass: &Pass, decision: &mut Decision, said: &str) {
         decision.conclude(SwitchResult::Confirmed, said);
         self.close_row(decision, Some(true)).await;
         self.metrics.switched(decision);
         self.metrics.last_switch(self.tools.clock.now());
         let now = self.tools.clock.moment();
         self.carried_out(decision, now);
+        if is_flight(decision.reason) {
+            self.watch_recovery(decision, pass.begun);
+        }
     }
 
     /// What follows from a switch that is known to have happened at `at`.
     fn carried_out(&mut self, decision: &Decision, at: Moment) {
         let policy = &self.site.policy;
+        self.moved_at = Some(self.tools.clock.moment());
         self.history
             .switched(decision.reason, at, policy.switch_window);
         if !policy.verify_after.is_zero() {
@@ -346,7 +350,7 @@ impl SiteLoop {
         }
     }
 
-    async fn close_row(&mut self, decision: &Decision, applied: Option<bool>) {
+    pub(super) async fn close_row(&mut self, decision: &Decision, applied: Option<bool>) {
         if let Some(id) = decision.id
             && let Err(fault) = self
                 .tools

@@ -6,7 +6,7 @@
 //! not get so far as to see it fail: that it cannot be told is the same here.)
 
 use crate::clock::Clock;
-use crate::config::{Origin, ProbeSettings};
+use crate::config::{Origin, ProbeSettings, Site};
 use crate::metrics::SiteMetrics;
 use crate::prober::{Pace, Probe, Prober, Report, Schedule};
 use crate::rule::Policy;
@@ -23,11 +23,16 @@ use tokio_util::task::TaskTracker;
 /// Makes the probe of an address.
 pub type MakeProbe = Arc<dyn Fn(&Address, &Arc<ProbeSettings>) -> Arc<dyn Probe> + Send + Sync>;
 
+/// Makes the probe that looks at a site through the edge.
+pub type MakeEdgeProbe = Arc<dyn Fn(&Site) -> Arc<dyn Probe> + Send + Sync>;
+
 /// What it takes to start probers.
 #[derive(Clone)]
 pub struct Lookout {
     /// Makes the probe of an address.
     pub make: MakeProbe,
+    /// Makes the probe that looks at a site through the edge.
+    pub edge: MakeEdgeProbe,
     /// Places for probes under way, over all sites.
     pub places: Arc<Semaphore>,
     /// The time.
@@ -134,7 +139,7 @@ impl Lookout {
 
 /// Where in the interval a prober's slots lie: a fixed fraction for each
 /// number, far from that of its neighbours (the golden ratio does that).
-fn schedule(probe: &ProbeSettings, policy: &Policy, number: u64) -> Schedule {
+pub(super) fn schedule(probe: &ProbeSettings, policy: &Policy, number: u64) -> Schedule {
     let interval = u64::try_from(probe.interval.as_nanos())
         .unwrap_or(u64::MAX)
         .max(1);

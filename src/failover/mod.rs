@@ -15,6 +15,7 @@
 //! | `orders` | pins and freezes of a site |
 //! | `guard` | what holds over all sites: a freeze, the brake |
 //! | `controls` | whether our own network reaches anything |
+//! | `edge` | the site as its visitors see it |
 //! | `reading` | reading the record, and noticing whose hand it shows |
 //! | `record` | the record as it was read |
 //! | `legs` | a site's probers, joined to one answer for each origin |
@@ -23,6 +24,7 @@
 mod apply;
 mod confirm;
 mod controls;
+mod edge;
 mod guard;
 pub mod handle;
 mod legs;
@@ -35,7 +37,7 @@ mod site;
 
 pub use guard::Guard;
 pub use handle::{Answer, LastAlert, Request, SiteHandle, Status};
-pub use legs::{Lookout, MakeProbe};
+pub use legs::{Lookout, MakeEdgeProbe, MakeProbe};
 pub use orders::StandingOrder;
 pub use site::{SiteLoop, Tools, Ttl};
 

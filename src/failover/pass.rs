@@ -79,6 +79,10 @@ impl SiteLoop {
             order,
             given: Circumstances {
                 sight,
+                edge: self.edge(match evidence {
+                    Evidence::Trial { .. } => Some(self.trial_begun),
+                    Evidence::Routine => None,
+                }),
                 frozen: self.frozen_for(pass),
                 ..self.circumstances(pass, &record)
             },
@@ -316,6 +320,8 @@ impl SiteLoop {
         let up = current.is_some_and(|view| view.state() == State::Up);
         self.metrics.alert_unconfirmed(firing && up);
         self.show_orders();
+        let failing = matches!(self.edge(None), Edge::Fails(_));
+        self.metrics.edge_down(up && failing);
         let status = Status {
             record: current.map(|view| view.at.clone()),
             record_error: self.read_error.clone(),

@@ -78,6 +78,9 @@ impl SiteLoop {
             None => !self.handle.inbox().confirming,
         };
         self.record_changed |= changed;
+        if changed && self.reading.is_some() {
+            self.moved_at = Some(self.tools.clock.moment());
+        }
         self.set_reading(reading);
     }
 

@@ -2,8 +2,9 @@
 
 use super::apply::OpenSwitch;
 use super::controls::Look as ControlLook;
+use super::edge::EdgeWatch;
 use super::handle::{Asked, Request, SiteHandle};
-use super::legs::{Evidence, Lookout, Watched};
+use super::legs::{Evidence, Lookout, Watched, schedule};
 use super::memory::{History, Wellness};
 use super::orders::Orders;
 use super::reading::ReadFlight;
@@ -133,6 +134,10 @@ pub struct SiteLoop {
     pub(super) orders: Orders,
     /// The look at the control targets, while something is being confirmed.
     pub(super) look: Option<ControlLook>,
+    /// The site as its visitors see it, if its user wants that.
+    pub(super) edge: Option<EdgeWatch>,
+    /// When the record last changed, as far as we know.
+    pub(super) moved_at: Option<Moment>,
     /// When the trial under way began.
     pub(super) trial_begun: Moment,
 }
@@ -165,6 +170,15 @@ impl SiteLoop {
             })
             .collect();
         let now = tools.clock.moment();
+        let offset = schedule(&site.probe, &site.policy, spread.wrapping_add(1)).offset;
+        let edge = EdgeWatch::start(
+            &site,
+            &tools.lookout,
+            &handle.notify,
+            &metrics,
+            pace,
+            offset,
+        );
         SiteLoop {
             places: origins.iter().map(|origin| origin.place.clone()).collect(),
             well: Wellness::new(origins[0].fingerprint.clone()),
@@ -199,6 +213,8 @@ impl SiteLoop {
             hold: None,
             orders: Orders::default(),
             look: None,
+            edge,
+            moved_at: None,
             trial_begun: now,
             tools,
         }
@@ -290,8 +306,8 @@ impl SiteLoop {
             if let Some(look) = self.look() {
                 return Some(look);
             }
-            let ends = self.something_ends();
-            let until = ends.map_or(self.next_pass, |ends| ends.min(self.next_pass));
+            let ends = self.something_ends().into_iter().chain(self.edge_settles());
+            let until = ends.fold(self.next_pass, Moment::min);
             if self.event(until).await == Event::Cancelled {
                 return None;
             }
@@ -401,6 +417,7 @@ impl SiteLoop {
             }
         }
         self.take_orders().await;
+        self.see_recovery().await;
     }
 
     pub(super) async fn prove(&mut self, index: usize) {
@@ -430,6 +447,9 @@ impl SiteLoop {
         self.pace = pace;
         for origin in self.origins.iter().chain(self.other.as_ref()) {
             origin.set_pace(pace);
+        }
+        if let Some(edge) = &self.edge {
+            edge.set_pace(pace, self.trial);
         }
     }
 

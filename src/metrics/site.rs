@@ -11,6 +11,7 @@ use crate::rule::walk::{KeepReason, SwitchKind};
 use jiff::Timestamp;
 use prometheus::{Histogram, IntCounter};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The metrics of one site.
 pub struct SiteMetrics {
@@ -206,6 +207,30 @@ impl SiteMetrics {
         }
     }
 
+    /// Whether the site is served through the edge, if that can be told.
+    pub fn edge_up(&self, served: Option<bool>) {
+        let family = &self.all.per_site.edge_up;
+        match served {
+            Some(so) => family.with_label_values(&[&*self.name]).set(i64::from(so)),
+            None => drop(family.remove_label_values(&[&*self.name])),
+        }
+    }
+
+    /// Whether the origin is up and the edge fails.
+    pub fn edge_down(&self, so: bool) {
+        let family = &self.all.per_site.edge_down;
+        if so {
+            family.with_label_values(&[&*self.name]).set(1);
+        } else {
+            let _ = family.remove_label_values(&[&*self.name]);
+        }
+    }
+
+    /// The site is served through the edge again, so long after the trigger.
+    pub fn recovered(&self, took: Duration) {
+        self.all.process.recovery.observe(took.as_secs_f64());
+    }
+
     /// Somebody else changed the record.
     pub fn foreign_edit(&self) {
         let family = &self.all.per_site.foreign_edits;
@@ -233,6 +258,8 @@ impl SiteMetrics {
             self.pinned(Some(*role), None);
         }
         self.frozen(false);
+        self.edge_up(None);
+        self.edge_down(false);
         let _ = self.all.per_site.foreign_edits.remove_label_values(&[name]);
         let _ = self.all.per_site.last_switch.remove_label_values(&[name]);
         for role in &roles {

@@ -180,6 +180,7 @@ impl Rig {
         let handle = SiteHandle::new(self.site.clone());
         let lookout = Lookout {
             make: self.origins.maker(),
+            edge: self.origins.edge_maker(),
             places: Arc::new(Semaphore::new(256)),
             clock: self.clock.clone(),
             tasks: TaskTracker::new(),
