@@ -5,7 +5,7 @@ use super::memory::Wellness;
 use super::site::SiteLoop;
 use crate::clock::Clock;
 use crate::rule::Moment;
-use crate::rule::address::Role;
+use crate::rule::address::{Place, Role};
 use crate::rule::decision::Order;
 use crate::rule::health::State;
 use crate::rule::standing::{Freeze, Frozen, Pin, Scope, terms};
@@ -56,6 +56,18 @@ pub(super) struct PinWish {
     pub(super) until: Option<Timestamp>,
     pub(super) reason: Arc<str>,
     pub(super) answer: oneshot::Sender<super::Answer>,
+}
+
+impl PinWish {
+    /// The pin that it will be.
+    pub(super) fn pin(&self, places: &[Place]) -> Pin {
+        Pin {
+            place: places[self.order.to].to_string().into(),
+            until: self.until,
+            reason: self.reason.clone(),
+            forced: self.order.force,
+        }
+    }
 }
 
 /// What stands for a site.
@@ -256,13 +268,8 @@ impl SiteLoop {
 
     /// Makes the wish the pin that stands: it can be had.
     pub(super) async fn grant(&mut self, wish: PinWish) -> oneshot::Sender<super::Answer> {
-        let Order { to, force } = wish.order;
-        let pin = Pin {
-            place: self.places[to].to_string().into(),
-            until: wish.until,
-            reason: wish.reason,
-            forced: force,
-        };
+        let to = wish.order.to;
+        let pin = wish.pin(&self.places);
         let site = &self.site.name;
         let said = terms(pin.until, &pin.reason);
         warn!(%site, "{site}: pinned to {} by hand{said}", Role::of_index(to));

@@ -75,7 +75,11 @@ impl SiteLoop {
             origins,
             configured: self.origins.len(),
             main: order.map_or(self.main(), |order| order.to),
-            pin: self.pin().cloned(),
+            pin: pass
+                .wish
+                .as_ref()
+                .map(|wish| wish.pin(&self.places))
+                .or_else(|| self.pin().cloned()),
             order,
             given: Circumstances {
                 sight,

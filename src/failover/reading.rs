@@ -7,6 +7,7 @@ use crate::config::Origin;
 use crate::rule::Moment;
 use crate::rule::address::{Holding, Role};
 use crate::rule::brakes::Foreign;
+use crate::rule::decision::Order;
 use futures_util::future::BoxFuture;
 use std::time::Duration;
 use tracing::warn;
@@ -131,6 +132,10 @@ impl SiteLoop {
             Holding::Other(_) => Some(Role::Other),
             Holding::Unclear(_) => None,
         });
+        let moved = |order: Order| reading.holding == Holding::Origin(order.to);
+        if self.orders.unmoved.is_some_and(moved) {
+            self.orders.unmoved = None;
+        }
         self.reading = Some(reading);
     }
 
