@@ -4,7 +4,8 @@ use crate::clock::Clock;
 use crate::cloudflare::Cloudflare;
 use crate::config::{self, Config, Site, Zone};
 use crate::failover::{
-    Change, Dns, Lookout, Record, SiteHandle, SiteLoop, Tools, Ttl, Unavailable, Urgency, Written,
+    Change, Dns, Guard, Lookout, Record, SiteHandle, SiteLoop, Tools, Ttl, Unavailable, Urgency,
+    Written,
 };
 use crate::metrics::Metrics;
 use crate::probe::Probes;
@@ -92,6 +93,10 @@ impl Dns for Current {
     fn pace(&self, interval: Duration) -> Duration {
         self.get().pace(interval)
     }
+
+    fn epoch(&self) -> u64 {
+        self.get().epoch()
+    }
 }
 
 impl History for SqliteStore {
@@ -104,6 +109,14 @@ impl History for SqliteStore {
         Box::pin(async move {
             let rows = SqliteStore::decisions(self, query).await;
             rows.map(|rows| rows.into_iter().map(|row| row.decision).collect())
+                .map_err(|fault| fault.to_string())
+        })
+    }
+
+    fn decision(&self, id: i64) -> BoxFuture<'_, Result<Option<Decision>, String>> {
+        Box::pin(async move {
+            let row = SqliteStore::decision(self, id).await;
+            row.map(|row| row.map(|stored| stored.decision))
                 .map_err(|fault| fault.to_string())
         })
     }
@@ -170,12 +183,14 @@ impl App {
             &metrics,
             &clock,
             &probers,
-        )?;
+        )
+        .await?;
         let addr = listen.unwrap_or(core.config.server.listen);
         let shared = Shared::new(
             metrics,
             clock,
             core.sites.subscribe(),
+            core.tools.guard.clone(),
             Arc::new(store.clone()),
             settings_seen,
             reload.clone(),
@@ -234,7 +249,7 @@ impl App {
 }
 
 impl Core {
-    fn new(
+    async fn new(
         config: Config,
         read: ReadConfig,
         settings: watch::Sender<config::Server>,
@@ -247,12 +262,15 @@ impl Core {
             Cloudflare::new(&config.cloudflare, metrics.clone()).map_err(anyhow::Error::msg)?;
         let dns = Arc::new(Current(RwLock::new(Arc::new(cloudflare))));
         let places = Arc::new(Semaphore::new(config.max_in_flight));
+        let lookout = lookout(places.clone(), clock, probers);
+        let guard = Guard::start(&config.guard, store.clone(), &lookout, metrics.clone()).await;
         let tools = Tools {
             dns: dns.clone(),
             store,
             clock: clock.clone(),
-            lookout: lookout(places.clone(), clock, probers),
+            lookout,
             metrics: metrics.clone(),
+            guard,
             alert_ttl: Ttl::new(config.alerts.ttl),
             between_runs: false,
             cancel: CancellationToken::new(),
@@ -328,6 +346,9 @@ impl Core {
             warn!("state.keep has changed: that takes effect with the next start");
         }
         self.tools.alert_ttl.set(self.config.alerts.ttl);
+        self.tools
+            .guard
+            .set(&self.config.guard, &self.tools.lookout);
         resize(
             &self.places,
             before.max_in_flight,
@@ -496,8 +517,10 @@ pub(crate) fn many(sites: usize) -> String {
 #[must_use]
 pub fn lookout(places: Arc<Semaphore>, clock: &Clock, tasks: &TaskTracker) -> Lookout {
     let probes = Probes::new();
+    let edges = probes.clone();
     Lookout {
         make: Arc::new(move |address, settings| probes.build(address, settings)),
+        edge: Arc::new(move |site| edges.edge(site)),
         places,
         clock: clock.clone(),
         tasks: tasks.clone(),

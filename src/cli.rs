@@ -158,6 +158,9 @@ fn check_config(at: &Where) -> u8 {
     for warning in &config.warnings {
         println!("warning: {warning}");
     }
+    for note in config.notes() {
+        println!("note: {note}");
+    }
     let sites = many(config.sites.len());
     println!("{}: good, {sites}", config.source.display());
     DONE

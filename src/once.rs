@@ -5,7 +5,7 @@ use crate::clock::Clock;
 use crate::cloudflare::Cloudflare;
 use crate::config::{Config, Site};
 use crate::ending::{DONE, FAILED, USAGE, chain};
-use crate::failover::{SiteHandle, SiteLoop, Store, Tools, Ttl};
+use crate::failover::{Guard, SiteHandle, SiteLoop, Store, Tools, Ttl};
 use crate::metrics::Metrics;
 use crate::rule::brakes::HoldReason;
 use crate::rule::decision::{Decision, Reason, SwitchResult};
@@ -93,15 +93,17 @@ async fn decide(
     let cloudflare = Cloudflare::new(&config.cloudflare, metrics.clone())?;
     cloudflare.set_names(sites.iter().map(|site| site.hostnames.len()).sum());
     let probers = TaskTracker::new();
+    let lookout = lookout(
+        Arc::new(Semaphore::new(config.max_in_flight)),
+        &clock,
+        &probers,
+    );
     let tools = Tools {
         dns: Arc::new(cloudflare),
+        guard: Guard::start(&config.guard, store.clone(), &lookout, metrics.clone()).await,
         store,
-        clock: clock.clone(),
-        lookout: lookout(
-            Arc::new(Semaphore::new(config.max_in_flight)),
-            &clock,
-            &probers,
-        ),
+        clock,
+        lookout,
         metrics,
         alert_ttl: Ttl::new(config.alerts.ttl),
         between_runs: true,

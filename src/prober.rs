@@ -19,6 +19,9 @@ use tokio_util::sync::CancellationToken;
 /// about us than about the origin.
 const LATENESS: Duration = Duration::from_secs(1);
 
+/// Observations of a confirmation that are kept.
+const RECORDED: usize = 32;
+
 /// Probes of one address under way at once, however long the time limit.
 const OVERLAP: usize = 64;
 
@@ -57,6 +60,8 @@ pub struct Report {
     pub failure: Option<Arc<Observation>>,
     /// What the probes of the confirmation with this number say.
     pub trial: (u64, Trial),
+    /// The newest observations of that confirmation, in the order of starts.
+    pub recorded: Vec<Arc<Observation>>,
     /// Gaps in observation so far.
     pub gaps: u64,
 }
@@ -180,6 +185,7 @@ impl Prober {
             state.next = match pace.confirming {
                 Some(number) => {
                     state.trial = (number, Trial::default());
+                    self.report.send_modify(|report| report.recorded.clear());
                     state.last_nudge = Some(now);
                     now
                 }
@@ -234,7 +240,7 @@ impl Prober {
             state.health.restart_counts();
             state.trial.1 = Trial::default();
             state.gaps += 1;
-            self.publish(state, None);
+            self.publish(state, None, false);
             self.site.notify_one();
         }
     }
@@ -251,7 +257,7 @@ impl Prober {
             state.trial.1.observe(&seen, self.schedule.limits);
         }
         let verdict = seen.finding.verdict();
-        let turned = self.publish(state, Some(seen)) != Some(verdict);
+        let turned = self.publish(state, Some(seen), in_trial) != Some(verdict);
         // A failure may be the one that a confirmation just missed.
         if in_trial || transition.is_some() || turned || verdict == Verdict::Down {
             self.site.notify_one();
@@ -259,7 +265,7 @@ impl Prober {
     }
 
     /// Publishes the report; returns the verdict that was newest before.
-    fn publish(&self, state: &Loop, seen: Option<Observation>) -> Option<Verdict> {
+    fn publish(&self, state: &Loop, seen: Option<Observation>, in_trial: bool) -> Option<Verdict> {
         let mut before = None;
         self.report.send_modify(|report| {
             before = report.newest.as_ref().map(|o| o.finding.verdict());
@@ -268,6 +274,12 @@ impl Prober {
             report.gaps = state.gaps;
             if let Some(seen) = seen {
                 let seen = Arc::new(seen);
+                if in_trial {
+                    if report.recorded.len() >= RECORDED {
+                        report.recorded.remove(0);
+                    }
+                    report.recorded.push(seen.clone());
+                }
                 if seen.finding.verdict() == Verdict::Down {
                     report.failure = Some(seen.clone());
                 }

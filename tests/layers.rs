@@ -142,6 +142,7 @@ const LIBRARIES: [(&[&str], &[&str], &str); 10] = [
             "sandbox",
             "server",
             "store/rows",
+            "store/evidence",
         ],
         "wire, stored and shown forms are apart, and what is in between has no serde",
     ),

@@ -1,5 +1,7 @@
 //! What probes find on origins that behave and misbehave, over real sockets.
 
+#[path = "probe/edge.rs"]
+mod edge;
 #[path = "probe/names.rs"]
 mod names;
 #[path = "probe/origins.rs"]

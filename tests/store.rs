@@ -49,6 +49,7 @@ fn view(at: Pointer, answer: Answer, reason: &str) -> OriginView {
         reason: reason.into(),
         probes: 3,
         failed: 2,
+        evidence: Vec::new(),
     }
 }
 
@@ -65,6 +66,8 @@ fn keep(site: &str, second: i64) -> Decision {
         to: None,
         result: None,
         duration: None,
+        pin: None,
+        frozen: None,
         explanation: "main is up".into(),
     }
 }
@@ -442,7 +445,7 @@ fn a_newer_schema_is_refused() {
     drop(newer);
     assert_eq!(
         place.refusal(),
-        "state.path STATE was written by a newer originswitch (schema 7, this one knows 1): \
+        "state.path STATE was written by a newer originswitch (schema 7, this one knows 2): \
          install that version again, or restore a copy from before the upgrade"
     );
 }

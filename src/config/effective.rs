@@ -1,6 +1,8 @@
 //! The configuration as it is in force, for people; and what identifies a probe.
 
-use super::{Config, Origin, ProbeKind, ProbeSettings, Site, TokenSource, Zone, durations};
+use super::{
+    Config, EdgeSettings, Origin, ProbeKind, ProbeSettings, Site, TokenSource, Zone, durations,
+};
 use crate::rule::address::Place;
 use crate::rule::{Failback, Policy, Stance};
 use std::fmt::{self, Write};
@@ -19,6 +21,20 @@ impl Config {
             let _ = write_site(&mut text, site);
         }
         text
+    }
+
+    /// What is left off, and what that means; one sentence each.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if self.guard.control_targets.is_empty() {
+            notes.push(
+                "guard.control_targets is empty: originswitch cannot tell its own network's failure \
+                 from that of an origin it alone does not reach; name servers elsewhere that always answer"
+                    .to_owned(),
+            );
+        }
+        notes
     }
 
     fn write_sections(&self, out: &mut String) -> fmt::Result {
@@ -42,10 +58,21 @@ impl Config {
         writeln!(out, "requests_per_5m = {}", self.cloudflare.requests_per_5m)?;
 
         writeln!(out, "\n[probe]\nmax_in_flight = {}", self.max_in_flight)?;
+        self.write_guard(out)?;
         writeln!(out, "\n[alerts]\nsite_label = {:?}", self.alerts.site_label)?;
         writeln!(out, "ttl = \"{}\"", durations::show(self.alerts.ttl))?;
         writeln!(out, "\n[state]\npath = {:?}", self.state.path)?;
         writeln!(out, "keep = \"{}\"", durations::show(self.state.keep))
+    }
+
+    fn write_guard(&self, out: &mut String) -> fmt::Result {
+        let guard = &self.guard;
+        let targets: Vec<_> = guard.control_targets.iter().map(|t| &t.text).collect();
+        writeln!(out, "\n[guard]\ncontrol_targets = {targets:?}")?;
+        writeln!(out, "control_needed = {}", guard.control_needed)?;
+        writeln!(out, "max_sites_together = {}", guard.max_sites_together)?;
+        let window = durations::show(guard.together_window);
+        writeln!(out, "together_window = \"{window}\"")
     }
 }
 
@@ -60,6 +87,7 @@ fn write_site(out: &mut String, site: &Site) -> fmt::Result {
     writeln!(out, "matchers = [{}]", matchers.join(", "))?;
     writeln!(out, "probe = {}", show_probe(&site.probe))?;
     writeln!(out, "rule = {}", show_policy(&site.policy))?;
+    writeln!(out, "edge = {}", show_edge(&site.edge))?;
     for (n, origin) in site.origins.iter().enumerate() {
         let key = crate::rule::address::Role::of_index(n);
         writeln!(out, "{key} = {}", show_origin(origin, site))?;
@@ -115,19 +143,32 @@ fn show_policy(policy: &Policy) -> String {
     format!(
         "{{ fall = {}, rise = {}, confirm_interval = \"{}\", confirm_for = \"{}\", \
          require_proof = {}, failback = \"{failback}\", failback_after = \"{}\", \
-         unknown_origin = \"{}\", foreign_edit = \"{}\", max_switches = {}, \
-         switch_window = \"{}\", dry_run = {} }}",
+         failback_max = \"{}\", unknown_origin = \"{}\", foreign_edit = \"{}\", max_switches = {}, \
+         switch_window = \"{}\", verify_after = \"{}\", dry_run = {} }}",
         policy.fall,
         policy.rise,
         durations::show(policy.confirm_interval),
         durations::show(policy.confirm_for),
         policy.require_proof,
         durations::show(policy.failback_after),
+        durations::show(policy.failback_max),
         stance(policy.unknown_origin),
         stance(policy.foreign_edit),
         policy.max_switches,
         durations::show(policy.switch_window),
+        durations::show(policy.verify_after),
         policy.dry_run,
+    )
+}
+
+fn show_edge(edge: &EdgeSettings) -> String {
+    let address = edge.address.as_ref().map(ToString::to_string);
+    format!(
+        "{{ probe = {}, address = {:?}, timeout = \"{}\", settle = \"{}\" }}",
+        edge.probe,
+        address.unwrap_or_default(),
+        durations::show(edge.timeout),
+        durations::show(edge.settle),
     )
 }
 

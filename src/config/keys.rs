@@ -2,7 +2,7 @@
 //! reading of the environment, the bounds and the defaults.
 //!
 //! To add a key, add a row here and read it where its section is read
-//! (`sections.rs`, `probes.rs`); to add a section, write rows that name it.
+//! (`sections.rs`, `probes.rs`, `edge.rs`); to add a section, write rows that name it.
 
 /// What a key holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,11 +55,11 @@ pub(super) const GLOBAL_ONLY: [(&str, &str); 1] = [(
 )];
 
 /// Sections that `[site.<section>]` overrides key by key.
-pub(super) const PER_SITE: [&str; 2] = ["probe", "rule"];
+pub(super) const PER_SITE: [&str; 3] = ["probe", "rule", "edge"];
 
 /// The keys of `[[site]]`.
-pub(super) const SITE: [&str; 9] = [
-    "name", "hostname", "zone", "zone_id", "main", "backup", "matchers", "probe", "rule",
+pub(super) const SITE: [&str; 10] = [
+    "name", "hostname", "zone", "zone_id", "main", "backup", "matchers", "probe", "rule", "edge",
 ];
 
 /// The keys that say where an origin lives; its table may hold those of `[probe]` too.
@@ -113,11 +113,23 @@ pub const KEYS: &[Key] = &[
     key("rule", "require_proof", Kind::Flag, "true"),
     key("rule", "failback", Kind::Choice(&["auto", "manual"]), r#""auto""#),
     key("rule", "failback_after", Kind::Duration(ANY), r#""5m""#),
+    key("rule", "failback_max", Kind::Duration(ANY), r#""1h""#),
     key("rule", "unknown_origin", Kind::Choice(&["reclaim", "hold"]), r#""reclaim""#),
     key("rule", "foreign_edit", Kind::Choice(&["hold", "reclaim"]), r#""hold""#),
     key("rule", "max_switches", Kind::Count(1, 100_000), "6"),
     key("rule", "switch_window", Kind::Duration(SOME), r#""1h""#),
+    key("rule", "verify_after", Kind::Duration(ANY), r#""5s""#),
     key("rule", "dry_run", Kind::Flag, "false"),
+
+    key("guard", "control_targets", Kind::List, "[]"),
+    key("guard", "control_needed", Kind::Count(1, 1000), "1"),
+    key("guard", "max_sites_together", Kind::Count(0, 1_000_000), "0"),
+    key("guard", "together_window", Kind::Duration(SOME), r#""5m""#),
+
+    key("edge", "probe", Kind::Flag, "false"),
+    key("edge", "address", Kind::Text, r#""""#),
+    key("edge", "timeout", Kind::Duration(SOME), r#""5s""#),
+    key("edge", "settle", Kind::Duration(SOME), r#""60s""#),
 
     key("alerts", "site_label", Kind::Text, r#""site""#),
     key("alerts", "ttl", Kind::Duration(SOME), r#""15m""#),

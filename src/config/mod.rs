@@ -6,8 +6,10 @@
 
 mod addresses;
 mod durations;
+mod edge;
 mod effective;
 mod faults;
+mod guard;
 mod keys;
 mod names;
 mod nearest;
@@ -27,7 +29,7 @@ pub use sections::{parse_listen, read_token_file};
 
 use crate::matcher::Matcher;
 use crate::rule::Policy;
-use crate::rule::address::Place;
+use crate::rule::address::{Address, Place};
 use regex::bytes::Regex;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -56,6 +58,7 @@ pub fn load(
         server: sections::server(&reading),
         cloudflare: sections::cloudflare(&reading),
         max_in_flight: scope::Scope::new(&reading, "probe").count("max_in_flight"),
+        guard: guard::guard(&reading),
         alerts: sections::alerts(&reading),
         state: sections::state(&reading),
         sites: sites::sites(&reading),
@@ -82,6 +85,8 @@ pub struct Config {
     pub cloudflare: Cloudflare,
     /// `[probe] max_in_flight`: probes under way at once, over all sites.
     pub max_in_flight: usize,
+    /// `[guard]`.
+    pub guard: Guard,
     /// `[alerts]`.
     pub alerts: Alerts,
     /// `[state]`.
@@ -128,6 +133,40 @@ pub enum TokenSource {
     File(PathBuf, Secret),
 }
 
+/// `[guard]`: what holds over all sites.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Guard {
+    /// What tells whether our own network reaches anything.
+    pub control_targets: Vec<ControlTarget>,
+    /// How many of them must answer for anything to be believed down.
+    pub control_needed: usize,
+    /// Sites that may leave MAIN within `together_window`; 0 is no limit.
+    pub max_sites_together: usize,
+    /// The sliding window of `max_sites_together`.
+    pub together_window: Duration,
+}
+
+/// Somebody else's server, asked whether it answers at all.
+#[derive(Debug, Clone)]
+pub struct ControlTarget {
+    /// As it was written.
+    pub text: Arc<str>,
+    /// Where it is.
+    pub address: Address,
+    /// How it is asked.
+    pub probe: Arc<ProbeSettings>,
+}
+
+/// Two are the same if the same is asked in the same way.
+impl PartialEq for ControlTarget {
+    fn eq(&self, other: &ControlTarget) -> bool {
+        let print = |target: &ControlTarget| format!("{:?}", target.probe);
+        self.text == other.text && print(self) == print(other)
+    }
+}
+
+impl Eq for ControlTarget {}
+
 /// `[alerts]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Alerts {
@@ -161,6 +200,8 @@ pub struct Site {
     pub policy: Policy,
     /// Probe settings for an address that is not configured: the site's own.
     pub probe: Arc<ProbeSettings>,
+    /// How the site is asked for through the edge.
+    pub edge: EdgeSettings,
     /// Alerts that belong to the site in addition to `site_label`; all must match.
     pub matchers: Vec<Matcher>,
 }
@@ -233,6 +274,42 @@ pub struct ProbeSettings {
     pub verify_tls: bool,
     /// Extra trust anchors, a PEM file.
     pub ca_file: Option<PathBuf>,
+}
+
+/// `[edge]`: whether and how a site is asked for the way its visitors do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EdgeSettings {
+    /// Whether it is asked at all.
+    pub probe: bool,
+    /// What is dialled; `None` is what a visitor's resolver finds.
+    pub address: Option<EdgeAddress>,
+    /// Time limit of one look, name look-up and connect included.
+    pub timeout: Duration,
+    /// How long after a switch the edge may take to show it.
+    pub settle: Duration,
+}
+
+/// What is dialled instead of the address that a resolver finds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EdgeAddress {
+    /// Whether it is asked over TLS.
+    pub tls: bool,
+    /// A name, or an IP address without brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+/// The URL that the configuration takes.
+impl fmt::Display for EdgeAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.tls { "https" } else { "http" };
+        if self.host.contains(':') {
+            write!(f, "{scheme}://[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{scheme}://{}:{}", self.host, self.port)
+        }
+    }
 }
 
 /// A set of HTTP statuses, as inclusive ranges.

@@ -38,10 +38,12 @@ pub(super) fn policy(scope: &Scope) -> Policy {
             _ => Failback::Auto,
         },
         failback_after: scope.duration("failback_after"),
+        failback_max: scope.duration("failback_max"),
         unknown_origin: stance(scope.choice("unknown_origin")),
         foreign_edit: stance(scope.choice("foreign_edit")),
         max_switches,
         switch_window: scope.duration("switch_window"),
+        verify_after: scope.duration("verify_after"),
         dry_run: scope.flag("dry_run"),
     }
 }

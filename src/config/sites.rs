@@ -1,5 +1,6 @@
 //! `[[site]]`: what is wrong inside one site, and between sites.
 
+use super::edge;
 use super::keys;
 use super::names::{full_hostname, is_inside};
 use super::origins;
@@ -33,11 +34,7 @@ pub(super) fn sites(reading: &Reading) -> Vec<Arc<Site>> {
             return Vec::new();
         }
     };
-    // Read even where every site overrides it, so that its faults are seen.
-    let probe = Scope::new(reading, "probe");
-    let rule = Scope::new(reading, "rule");
-    probes::settings(&probe, "");
-    probes::policy(&rule);
+    let shared = Shared::new(reading);
     let (mut sites, mut all) = (Vec::new(), Vec::new());
     for (index, value) in list.iter().enumerate() {
         let Some(dict) = value.as_dict() else {
@@ -49,12 +46,34 @@ pub(super) fn sites(reading: &Reading) -> Vec<Arc<Site>> {
             continue;
         };
         let reader = SiteReader::new(reading, index, value, dict);
-        let (claims, site) = reader.read(&probe, &rule);
+        let (claims, site) = reader.read(&shared);
         all.push((reader.at, value, claims));
         sites.extend(site.map(Arc::new));
     }
     check_between(reading, &all);
     sites
+}
+
+/// The sections that a site may override.
+struct Shared<'a> {
+    probe: Scope<'a>,
+    rule: Scope<'a>,
+    edge: Scope<'a>,
+}
+
+impl<'a> Shared<'a> {
+    /// Reads them even where every site overrides them, so that their faults are seen.
+    fn new(reading: &'a Reading) -> Self {
+        let shared = Shared {
+            probe: Scope::new(reading, "probe"),
+            rule: Scope::new(reading, "rule"),
+            edge: Scope::new(reading, "edge"),
+        };
+        probes::settings(&shared.probe, "");
+        probes::policy(&shared.rule);
+        edge::settings(&shared.edge);
+        shared
+    }
 }
 
 /// What a site claims for itself alone, as far as it could be read.
@@ -113,7 +132,7 @@ impl<'a> SiteReader<'a> {
     }
 
     /// What the site claims, and the site itself if nothing is at fault.
-    fn read(&self, probe: &Scope<'a>, rule: &Scope<'a>) -> (Claims, Option<Site>) {
+    fn read(&self, shared: &Shared<'a>) -> (Claims, Option<Site>) {
         unknown::check(
             self.reading,
             self.dict,
@@ -130,9 +149,10 @@ impl<'a> SiteReader<'a> {
             .unwrap_or_default();
         let zone = self.zone(&hostnames);
         let matchers = self.get("matchers", matchers);
-        let policy = probes::policy(&self.layered(rule, "rule"));
+        let policy = probes::policy(&self.layered(&shared.rule, "rule"));
+        let edge = edge::settings(&self.layered(&shared.edge, "edge"));
         let host = hostnames.first().map_or("", String::as_str);
-        let probe = self.layered(probe, "probe");
+        let probe = self.layered(&shared.probe, "probe");
         let mut settings = Arc::new(probes::settings(&probe, host));
         let origins = self.origins(&probe, &settings, host);
         if let Some(origins) = &origins {
@@ -158,12 +178,13 @@ impl<'a> SiteReader<'a> {
                 origins,
                 policy,
                 probe: settings,
+                edge,
                 matchers: matchers.unwrap_or_default(),
             });
         (claims, site)
     }
 
-    /// `[site.probe]` or `[site.rule]` over the section of that name.
+    /// `[site.probe]`, `[site.rule]` or `[site.edge]` over the section of that name.
     fn layered(&self, section: &Scope<'a>, name: &'static str) -> Scope<'a> {
         let Some(value) = self.dict.get(name) else {
             return section.clone();

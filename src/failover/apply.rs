@@ -9,9 +9,12 @@ use super::reading::STALE_AGAIN;
 use super::record::{Reading, altered};
 use super::site::SiteLoop;
 use super::{Change, Record, StoreFault, Urgency, Written};
+use crate::rule::Moment;
 use crate::rule::address::{Address, Place, Role};
 use crate::rule::brakes::HoldReason;
 use crate::rule::decision::{Decision, Reason, SwitchResult};
+use crate::rule::standing::{Frozen, Scope};
+use crate::rule::walk::SwitchKind;
 use jiff::SignedDuration;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -56,6 +59,12 @@ impl SiteLoop {
             Ok(reading) => reading,
             Err(carried) => return carried,
         };
+        if let Some(frozen) = self.newly_frozen(&decision).await {
+            let lift = frozen.lift(&self.site.name);
+            let why = format!("{}; `originswitch {lift}` lifts this", frozen.clause());
+            decision.frozen = Some(frozen);
+            return Carried::Over(held(decision, HoldReason::Frozen, &why), false);
+        }
         // Whatever became of an earlier write, this one takes its place.
         self.give_up_open().await;
         let changes = reading.changes(&self.places[to]);
@@ -64,8 +73,7 @@ impl SiteLoop {
             let decision = held(decision, HoldReason::FailbackWait, &why);
             return Carried::Over(decision, false);
         }
-        let window = self.site.policy.switch_window;
-        let number = self.history.begin(self.tools.clock.moment(), window);
+        let number = self.count(&decision);
         self.expected = Some(self.places[to].to_string());
         self.forget_read();
         let written = self.tools.dns.write(&self.site.zone, &changes, until).await;
@@ -81,6 +89,24 @@ impl SiteLoop {
         }
         let stored = decision.id.is_some();
         Carried::Over(decision, stored)
+    }
+
+    /// A freeze that came while the record was being read.
+    async fn newly_frozen(&mut self, decision: &Decision) -> Option<Frozen> {
+        self.take_orders().await;
+        let pins = decision.reason == Reason::Switch(SwitchKind::Pin);
+        self.frozen()
+            .filter(|frozen| !(pins && frozen.scope == Scope::Pin))
+    }
+
+    /// Counts a switch that is about to be sent; a person's pin is not counted.
+    fn count(&mut self, decision: &Decision) -> Option<u64> {
+        if decision.reason == Reason::Switch(SwitchKind::Pin) {
+            return None;
+        }
+        let window = self.site.policy.switch_window;
+        let now = self.tools.clock.moment();
+        Some(self.history.begin(now, window))
     }
 
     /// Reads the record once more: what to write to, or why nothing is written.
@@ -145,7 +171,7 @@ impl SiteLoop {
                 }
                 decision.duration = Some(self.tools.clock.moment().since(pass.begun));
                 self.adopt(records).await;
-                self.confirmed_switch(decision, &said).await;
+                self.confirmed_switch(pass, decision, &said).await;
             }
             Written::Confirmed(_) => {
                 let text = "Cloudflare's answer does not show the new content";
@@ -155,14 +181,14 @@ impl SiteLoop {
                 self.unanswered(pass, decision, switch, &text, until).await;
             }
             Written::Rejected(text) => {
-                self.history.undo(switch.number);
+                self.uncount(switch.number);
                 let said = format!("Cloudflare rejected the change: {text}");
                 decision.conclude(SwitchResult::Rejected, &said);
                 self.close_row(decision, Some(false)).await;
                 self.metrics.switched(decision);
             }
             Written::Unavailable(text) => {
-                self.history.undo(switch.number);
+                self.uncount(switch.number);
                 decision.result = None;
                 *decision = unavailable(decision.clone(), &text);
                 self.close_row(decision, Some(false)).await;
@@ -193,7 +219,7 @@ impl SiteLoop {
                     self.foreign = None;
                     self.keep_known(known).await;
                 }
-                self.confirmed_switch(decision, &said).await;
+                self.confirmed_switch(pass, decision, &said).await;
             }
             read => {
                 // A read this soon may be stale, or the write may still be on
@@ -207,7 +233,7 @@ impl SiteLoop {
                 self.close_row(decision, None).await;
                 self.open = Some(OpenSwitch {
                     decision: decision.clone(),
-                    number: Some(switch.number),
+                    number: switch.number,
                 });
                 self.read_no_later_than(self.tools.clock.moment() + STALE_AGAIN);
             }
@@ -237,6 +263,8 @@ impl SiteLoop {
             self.close_row(&open.decision, Some(true)).await;
             self.metrics.switched(&open.decision);
             self.metrics.last_switch(open.decision.time);
+            let at = self.tools.clock.moment_of(open.decision.time);
+            self.carried_out(&open.decision, at);
             self.amend_last(open);
             return;
         }
@@ -260,9 +288,7 @@ impl SiteLoop {
             return;
         };
         self.expected = None;
-        if let Some(number) = open.number {
-            self.history.undo(number);
-        }
+        self.uncount(open.number);
         open.decision.conclude(
             SwitchResult::Unconfirmed,
             "read again later, the record does not show the switch",
@@ -270,6 +296,13 @@ impl SiteLoop {
         self.close_row(&open.decision, Some(false)).await;
         self.metrics.switched(&open.decision);
         self.amend_last(open);
+    }
+
+    /// A switch that did not happen gives its place back.
+    fn uncount(&mut self, number: Option<u64>) {
+        if let Some(number) = number {
+            self.history.undo(number);
+        }
     }
 
     /// The last decision is shown as its row now reads.
@@ -292,14 +325,32 @@ impl SiteLoop {
 
     /// The record is kept as ours before this: after a crash in between, a
     /// closed row would leave our own change looking like somebody else's.
-    async fn confirmed_switch(&mut self, decision: &mut Decision, said: &str) {
+    async fn confirmed_switch(&mut self, pass: &Pass, decision: &mut Decision, said: &str) {
         decision.conclude(SwitchResult::Confirmed, said);
         self.close_row(decision, Some(true)).await;
         self.metrics.switched(decision);
         self.metrics.last_switch(self.tools.clock.now());
+        let now = self.tools.clock.moment();
+        self.carried_out(decision, now);
+        if is_flight(decision.reason) {
+            self.watch_recovery(decision, pass.begun);
+        }
     }
 
-    async fn close_row(&mut self, decision: &Decision, applied: Option<bool>) {
+    /// What follows from a switch that is known to have happened at `at`.
+    fn carried_out(&mut self, decision: &Decision, at: Moment) {
+        let policy = &self.site.policy;
+        self.moved_at = Some(self.tools.clock.moment());
+        self.history
+            .switched(decision.reason, at, policy.switch_window);
+        if !policy.verify_after.is_zero() {
+            // Somebody may write over it at once, or it may not have stuck.
+            let again = self.tools.clock.moment() + policy.verify_after;
+            self.read_no_later_than(again);
+        }
+    }
+
+    pub(super) async fn close_row(&mut self, decision: &Decision, applied: Option<bool>) {
         if let Some(id) = decision.id
             && let Err(fault) = self
                 .tools
@@ -350,7 +401,7 @@ impl SiteLoop {
 struct Switch {
     changes: Vec<Change>,
     to: Place,
-    number: u64,
+    number: Option<u64>,
 }
 
 /// Whether the answer shows every record as it was asked for.

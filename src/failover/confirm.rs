@@ -7,9 +7,10 @@ use crate::prober::Pace;
 use crate::rule::Moment;
 use crate::rule::brakes::HoldReason;
 use crate::rule::decision::{
-    Decision, Outcome, Plan, Reason, Snapshot, SwitchResult, Trigger, decide,
+    Decision, Outcome, Plan, Reason, RecordView, Snapshot, SwitchResult, Trigger, decide,
 };
 use crate::rule::health::Answer;
+use crate::rule::witness::Sight;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,10 +39,22 @@ fn still_telling(trigger: Trigger, snapshot: &Snapshot, plan: &Plan) -> bool {
             .any(|origin| origin.answer == Answer::Pending)
 }
 
+/// Whether a switch was, or may have been, carried out.
+fn sent(carried: &Carried) -> bool {
+    match carried {
+        Carried::Over(decision, _) => matches!(
+            decision.result,
+            Some(SwitchResult::Confirmed | SwitchResult::Unconfirmed)
+        ),
+        Carried::Moved => false,
+    }
+}
+
 impl SiteLoop {
     /// Confirms, decides, carries out. `None` when told to wind up before
     /// there was a decision.
     pub(super) async fn confirmed_pass(&mut self, mut pass: Pass) -> Option<Arc<Decision>> {
+        self.look = Some(self.tools.guard.controls().look());
         self.begin_trial();
         self.handle.inbox().confirming = true;
         self.read_soon();
@@ -67,6 +80,7 @@ impl SiteLoop {
 
     fn begin_trial(&mut self) {
         self.trial += 1;
+        self.trial_begun = self.tools.clock.moment();
         // The first one began with the probers.
         if self.pace.confirming != Some(self.trial) {
             self.set_pace(Pace {
@@ -81,6 +95,7 @@ impl SiteLoop {
     async fn confirm(&mut self, pass: &mut Pass) -> Option<(Snapshot, Plan)> {
         let mut gaps = None;
         let mut settle_by = self.tools.clock.moment() + self.patience();
+        let mut was_blind = false;
         loop {
             self.absorb().await;
             let first = gaps.is_none();
@@ -98,12 +113,27 @@ impl SiteLoop {
             }
             let now = self.tools.clock.moment();
             let snapshot = self.snapshot(pass, self.evidence(now, settle_by));
+            let sight = snapshot.given.sight;
+            if was_blind && sight == Sight::Clear {
+                // What failed while we saw nothing speaks of us.
+                was_blind = false;
+                self.begin_trial();
+                settle_by = self.tools.clock.moment() + self.patience();
+                continue;
+            }
+            was_blind |= sight == Sight::Blind;
             let unread = self.reading.is_none() && self.read_error.is_none();
-            if !unread
-                && let Outcome::Plan(plan) = decide(&self.site.policy, &snapshot)
-                && !still_telling(pass.trigger, &snapshot, &plan)
-            {
-                return Some((snapshot, plan));
+            if !unread {
+                match decide(&self.site.policy, &snapshot) {
+                    Outcome::Plan(plan) if !still_telling(pass.trigger, &snapshot, &plan) => {
+                        return Some((snapshot, plan));
+                    }
+                    Outcome::Refused(why) => {
+                        self.refuse(pass, why);
+                        continue;
+                    }
+                    Outcome::Plan(_) | Outcome::Wait => {}
+                }
             }
             self.publish();
             if self
@@ -113,6 +143,17 @@ impl SiteLoop {
             {
                 return None;
             }
+        }
+    }
+
+    /// A pin that cannot be had: whoever asked for it hears why, and the pass
+    /// goes on without.
+    fn refuse(&mut self, pass: &mut Pass, why: String) {
+        match pass.wish.take() {
+            // Whoever asked may have gone.
+            Some(wish) => drop(wish.answer.send(Err(why))),
+            // The origin is not up any more: the rule has the site again.
+            None => self.orders.unmoved = None,
         }
     }
 
@@ -153,7 +194,17 @@ impl SiteLoop {
         plan: &Plan,
         until: tokio::time::Instant,
     ) -> Carried {
+        if let Some(wish) = pass.wish.take() {
+            let answer = self.grant(wish).await;
+            pass.answers.push(answer);
+        }
         let mut decision = Decision::of(snapshot, plan);
+        decision.pin = self.pinned();
+        decision.frozen = self.frozen();
+        self.record_evidence(&mut decision);
+        if snapshot.record == RecordView::Origin(snapshot.main) || pass.dry_run {
+            self.orders.unmoved = None;
+        }
         let (Reason::Switch(_), Some(to)) = (plan.reason, plan.to) else {
             return Carried::Over(decision, false);
         };
@@ -170,7 +221,24 @@ impl SiteLoop {
             );
             return Carried::Over(decision, false);
         }
-        self.apply(pass, decision, to, until).await
+        let leaves = is_flight(plan.reason) && snapshot.record == RecordView::Origin(self.main());
+        if leaves && !self.tools.guard.leave(&self.site.name, self.is_released()) {
+            // Another site was quicker: the brake is engaged now.
+            return Carried::Moved;
+        }
+        let carried = self.apply(pass, decision, to, until).await;
+        if leaves && !sent(&carried) {
+            self.tools.guard.stayed(&self.site.name);
+        }
+        carried
+    }
+
+    /// Keeps with a decision the probes that it rests on.
+    fn record_evidence(&self, decision: &mut Decision) {
+        let origins = self.origins.iter().chain(self.other.as_ref());
+        for (view, origin) in decision.origins.iter_mut().zip(origins) {
+            view.evidence = origin.recorded(self.trial, &self.tools.clock);
+        }
     }
 
     /// Whether Cloudflare refused the same change a short while ago.
@@ -209,7 +277,9 @@ impl SiteLoop {
             (_, Reason::Hold(HoldReason::CloudflareUnavailable)) => {
                 Some(FLIGHT_AGAIN.min(interval))
             }
-            (_, Reason::Hold(HoldReason::Unconfirmed)) => Some(interval),
+            (_, Reason::Hold(HoldReason::Unconfirmed | HoldReason::Blind | HoldReason::EdgeUp)) => {
+                Some(interval)
+            }
             _ => {
                 self.refusals = 0;
                 None

@@ -1,14 +1,21 @@
 //! What the rest of the program sees of a site: how to wake it, and what it
 //! last said of itself.
 
+use super::orders::StandingOrder;
 use crate::config::Site;
 use crate::rule::Moment;
+use crate::rule::address::Role;
 use crate::rule::alerts::{AlertBook, AlertStatus};
 use crate::rule::brakes::HoldReason;
-use crate::rule::decision::{Decision, OriginView, Pointer};
+use crate::rule::decision::{Decision, Order, OriginView, Pointer};
+use crate::rule::standing::{Frozen, Pin};
 use jiff::Timestamp;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, oneshot, watch};
+
+/// What a request is answered with: the decision it led to, or one sentence on
+/// why it cannot be followed.
+pub type Answer = Result<Arc<Decision>, String>;
 
 /// A request that a person or a webhook waits for.
 #[derive(Debug)]
@@ -24,15 +31,24 @@ pub enum Request {
     Failback,
     /// Count the origins as proven.
     Trust,
-    /// Drop what holds the site: the switch budget and a foreign edit.
+    /// Drop what holds the site: the switch budget, a foreign edit, the brake.
     Release,
+    /// Let an origin play MAIN's part, and move there now.
+    Pin {
+        /// The origin, and whether it need not be up.
+        order: Order,
+        /// When it ends by itself.
+        until: Option<Timestamp>,
+        /// What the person says.
+        reason: Arc<str>,
+    },
 }
 
 /// A request with the place for its answer.
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) request: Request,
-    pub(super) answer: oneshot::Sender<Arc<Decision>>,
+    pub(super) answer: oneshot::Sender<Answer>,
 }
 
 /// The last alert of a site.
@@ -56,6 +72,7 @@ pub(super) struct Inbox {
     /// The loop has ended: nobody will answer.
     pub(super) ended: bool,
     pub(super) asked: Vec<Asked>,
+    pub(super) orders: Vec<(StandingOrder, oneshot::Sender<()>)>,
 }
 
 /// A site as the API shows it.
@@ -69,6 +86,10 @@ pub struct Status {
     pub origins: Vec<OriginView>,
     /// What holds the site, if anything does.
     pub hold: Option<HoldReason>,
+    /// The pin that stands, and the part of its origin.
+    pub pin: Option<(Role, Pin)>,
+    /// The freeze that stands.
+    pub frozen: Option<Frozen>,
     /// The last alert.
     pub alert: Option<LastAlert>,
     /// The last decision that was stored or came from a confirmation.
@@ -128,11 +149,24 @@ impl SiteHandle {
 
     /// Puts a request to the loop. The answer comes with its next decision, or
     /// never if the loop ends first.
-    pub fn ask(&self, request: Request) -> oneshot::Receiver<Arc<Decision>> {
+    pub fn ask(&self, request: Request) -> oneshot::Receiver<Answer> {
         let (answer, receiver) = oneshot::channel();
         let mut inbox = self.inbox();
         if !inbox.ended {
             inbox.asked.push(Asked { request, answer });
+            drop(inbox);
+            self.notify.notify_one();
+        }
+        receiver
+    }
+
+    /// Gives an order that needs no look at the origins. The answer comes once
+    /// it stands: no write is under way then that it forbids.
+    pub fn order(&self, order: StandingOrder) -> oneshot::Receiver<()> {
+        let (answer, receiver) = oneshot::channel();
+        let mut inbox = self.inbox();
+        if !inbox.ended {
+            inbox.orders.push((order, answer));
             drop(inbox);
             self.notify.notify_one();
         }
@@ -161,6 +195,7 @@ impl SiteHandle {
         let mut inbox = self.inbox();
         inbox.ended = true;
         inbox.asked.clear();
+        inbox.orders.clear();
     }
 
     /// Takes over what an earlier loop of the site knew of its alerts.

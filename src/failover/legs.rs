@@ -6,13 +6,13 @@
 //! not get so far as to see it fail: that it cannot be told is the same here.)
 
 use crate::clock::Clock;
-use crate::config::{Origin, ProbeSettings};
+use crate::config::{Origin, ProbeSettings, Site};
 use crate::metrics::SiteMetrics;
 use crate::prober::{Pace, Probe, Prober, Report, Schedule};
 use crate::rule::Policy;
 use crate::rule::address::{Address, Place, RecordType, Role};
-use crate::rule::decision::{OriginView, Pointer};
-use crate::rule::finding::Verdict;
+use crate::rule::decision::{OriginView, Pointer, Probed};
+use crate::rule::finding::{Observation, Verdict};
 use crate::rule::health::{Answer, State, Thresholds};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,11 +23,16 @@ use tokio_util::task::TaskTracker;
 /// Makes the probe of an address.
 pub type MakeProbe = Arc<dyn Fn(&Address, &Arc<ProbeSettings>) -> Arc<dyn Probe> + Send + Sync>;
 
+/// Makes the probe that looks at a site through the edge.
+pub type MakeEdgeProbe = Arc<dyn Fn(&Site) -> Arc<dyn Probe> + Send + Sync>;
+
 /// What it takes to start probers.
 #[derive(Clone)]
 pub struct Lookout {
     /// Makes the probe of an address.
     pub make: MakeProbe,
+    /// Makes the probe that looks at a site through the edge.
+    pub edge: MakeEdgeProbe,
     /// Places for probes under way, over all sites.
     pub places: Arc<Semaphore>,
     /// The time.
@@ -134,7 +139,7 @@ impl Lookout {
 
 /// Where in the interval a prober's slots lie: a fixed fraction for each
 /// number, far from that of its neighbours (the golden ratio does that).
-fn schedule(probe: &ProbeSettings, policy: &Policy, number: u64) -> Schedule {
+pub(super) fn schedule(probe: &ProbeSettings, policy: &Policy, number: u64) -> Schedule {
     let interval = u64::try_from(probe.interval.as_nanos())
         .unwrap_or(u64::MAX)
         .max(1);
@@ -287,7 +292,34 @@ impl Watched {
             reason,
             probes,
             failed,
+            evidence: Vec::new(),
         }
+    }
+
+    /// The probes of the confirmation with this number, in the order in which
+    /// they started.
+    pub(super) fn recorded(&self, trial: u64, clock: &Clock) -> Vec<Probed> {
+        let mut seen: Vec<(RecordType, Arc<Observation>)> = Vec::new();
+        for leg in &self.legs {
+            let report = leg.report.borrow();
+            if report.trial.0 == trial {
+                seen.extend(report.recorded.iter().map(|one| (leg.kind, one.clone())));
+            }
+        }
+        seen.sort_by_key(|(_, one)| one.started);
+        let several = self.legs.len() > 1;
+        let probed = |(kind, one): (RecordType, Arc<Observation>)| Probed {
+            started: clock.timestamp(one.started),
+            took: one.finished.since(one.started),
+            verdict: one.finding.verdict(),
+            reason: if several {
+                format!("{}: {}", family(kind), one.finding)
+            } else {
+                one.finding.to_string()
+            },
+            phases: one.phases,
+        };
+        seen.into_iter().map(probed).collect()
     }
 }
 

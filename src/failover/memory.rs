@@ -3,7 +3,9 @@
 use super::{SiteMemory, Undoubted};
 use crate::clock::Clock;
 use crate::rule::Moment;
+use crate::rule::decision::Reason;
 use crate::rule::health::State;
+use crate::rule::walk::SwitchKind;
 use jiff::Timestamp;
 use std::collections::HashSet;
 use std::time::Duration;
@@ -102,16 +104,72 @@ pub(super) struct History {
     switches: Vec<Switch>,
     next: u64,
     proofs: HashSet<String>,
+    returns: Returns,
+    /// When a person last released the site.
+    released: Option<Moment>,
+}
+
+/// Whether returns to MAIN last.
+#[derive(Debug, Clone, Copy, Default)]
+struct Returns {
+    /// When the site last returned, while it has not left again.
+    returned: Option<Moment>,
+    /// Returns that did not last, one after the other.
+    relapses: u32,
+}
+
+impl Returns {
+    /// A switch was carried out. A return that lasted for `window` ends the row.
+    fn switched(&mut self, reason: Reason, at: Moment, window: Duration) {
+        match reason {
+            Reason::Switch(SwitchKind::Failback) => self.returned = Some(at),
+            Reason::Switch(SwitchKind::Failover) => {
+                if let Some(returned) = self.returned.take() {
+                    let lasted = at.since(returned) >= window;
+                    self.relapses = if lasted { 0 } else { self.relapses + 1 };
+                }
+            }
+            _ => *self = Returns::default(),
+        }
+    }
 }
 
 impl History {
-    pub(super) fn restore(&mut self, memory: &SiteMemory, clock: &Clock) {
+    pub(super) fn restore(&mut self, memory: &SiteMemory, clock: &Clock, window: Duration) {
         self.proofs.extend(memory.proofs.iter().cloned());
+        self.released = memory.released.map(|at| clock.moment_of(at));
         for past in &memory.switches {
-            if past.applied != Some(false) {
+            let released = memory.released.is_some_and(|at| past.at <= at);
+            // A person's pin is not counted.
+            let pin = past.reason == Reason::Switch(SwitchKind::Pin);
+            if past.applied != Some(false) && !released && !pin {
                 self.add(clock.moment_of(past.at));
             }
         }
+        for past in &memory.course {
+            let at = clock.moment_of(past.at);
+            self.returns.switched(past.reason, at, window);
+        }
+    }
+
+    /// A switch is known to have been carried out.
+    pub(super) fn switched(&mut self, reason: Reason, at: Moment, window: Duration) {
+        self.returns.switched(reason, at, window);
+    }
+
+    /// Returns to MAIN that did not last, one after the other.
+    pub(super) fn relapses(&self) -> u32 {
+        self.returns.relapses
+    }
+
+    /// MAIN is another one from now on.
+    pub(super) fn forget_returns(&mut self) {
+        self.returns = Returns::default();
+    }
+
+    /// Whether a person released the site within `window`.
+    pub(super) fn released_within(&self, window: Duration, now: Moment) -> bool {
+        self.released.is_some_and(|at| now.since(at) < window)
     }
 
     fn add(&mut self, at: Moment) -> u64 {
@@ -133,8 +191,9 @@ impl History {
     }
 
     /// Forgets all switches: a person says that the budget is free again.
-    pub(super) fn release(&mut self) {
+    pub(super) fn release(&mut self, now: Moment) {
         self.switches.clear();
+        self.released = Some(now);
     }
 
     /// The switches on the wall clock, oldest first. They are kept as moments,
@@ -208,5 +267,30 @@ mod tests {
         assert_eq!(history.switches(&clock), [clock.now()]);
         history.undo(number);
         assert!(history.switches(&clock).is_empty());
+    }
+
+    #[test]
+    fn returns_that_do_not_last_add_up_until_one_does() {
+        let window = Duration::from_secs(100);
+        let mut returns = Returns::default();
+        let home = Reason::Switch(SwitchKind::Failback);
+        let away = Reason::Switch(SwitchKind::Failover);
+        for (reason, second, relapses) in [
+            (away, 0, 0),
+            (home, 10, 0),
+            (away, 20, 1),
+            // From a dead BACKUP on: no return was left.
+            (away, 30, 1),
+            (home, 200, 1),
+            (away, 250, 2),
+            (home, 300, 2),
+            (away, 400, 0),
+            (home, 410, 0),
+            (away, 420, 1),
+            (Reason::Switch(SwitchKind::Pin), 430, 0),
+        ] {
+            returns.switched(reason, at(second), window);
+            assert_eq!(returns.relapses, relapses, "{reason:?} at {second}");
+        }
     }
 }

@@ -12,6 +12,10 @@
 //! | `pass` | one look: what it rests on, what ends it |
 //! | `confirm` | probing until the rule has its answers |
 //! | `apply` | carrying out a switch, and proving it |
+//! | `orders` | pins and freezes of a site |
+//! | `guard` | what holds over all sites: a freeze, the brake |
+//! | `controls` | whether our own network reaches anything |
+//! | `edge` | the site as its visitors see it |
 //! | `reading` | reading the record, and noticing whose hand it shows |
 //! | `record` | the record as it was read |
 //! | `legs` | a site's probers, joined to one answer for each origin |
@@ -19,23 +23,31 @@
 
 mod apply;
 mod confirm;
+mod controls;
+mod edge;
+mod guard;
 pub mod handle;
 mod legs;
 mod memory;
+mod orders;
 mod pass;
 mod reading;
 mod record;
 mod site;
 
-pub use handle::{LastAlert, Request, SiteHandle, Status};
-pub use legs::{Lookout, MakeProbe};
+pub use guard::Guard;
+pub use handle::{Answer, LastAlert, Request, SiteHandle, Status};
+pub use legs::{Lookout, MakeEdgeProbe, MakeProbe};
+pub use orders::StandingOrder;
 pub use site::{SiteLoop, Tools, Ttl};
 
 use crate::config::Zone;
 use crate::rule::address::RecordType;
-use crate::rule::decision::Decision;
+use crate::rule::decision::{Decision, Reason};
+use crate::rule::standing::{Freeze, Pin};
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -160,6 +172,8 @@ pub struct PastSwitch {
     pub at: Timestamp,
     /// Whether it was carried out; `None` is not known yet.
     pub applied: Option<bool>,
+    /// Why.
+    pub reason: Reason,
 }
 
 /// What the state file holds of one site.
@@ -179,6 +193,26 @@ pub struct SiteMemory {
     pub known_record: Option<KnownRecord>,
     /// A switch whose outcome is unknown.
     pub open_switch: Option<Decision>,
+    /// The newest switches that are known to have happened, oldest first,
+    /// however long ago: whether returns last is told by them.
+    pub course: Vec<PastSwitch>,
+    /// A person's pin.
+    pub pin: Option<Pin>,
+    /// A person's freeze of the site.
+    pub freeze: Option<Freeze>,
+    /// Switches up to here count no more: a person released the site.
+    pub released: Option<Timestamp>,
+}
+
+/// What the state file holds of all sites together.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GuardMemory {
+    /// A person's freeze of all sites.
+    pub freeze: Option<Freeze>,
+    /// Sites that left MAIN up to here count no more.
+    pub released: Option<Timestamp>,
+    /// Sites that left MAIN, and when the last time.
+    pub left_main: Vec<(Arc<str>, Timestamp)>,
 }
 
 /// The state file, as a site's loop uses it.
@@ -227,6 +261,33 @@ pub trait Store: Send + Sync + 'static {
         site: &'a str,
         known: &'a KnownRecord,
     ) -> BoxFuture<'a, Result<(), StoreFault>>;
+
+    /// Remembers a pin of the site, or that it has ended.
+    fn save_pin<'a>(
+        &'a self,
+        site: &'a str,
+        pin: Option<&'a Pin>,
+    ) -> BoxFuture<'a, Result<(), StoreFault>>;
+
+    /// Remembers a freeze of the site, or of all where the name is empty; or
+    /// that it has ended.
+    fn save_freeze<'a>(
+        &'a self,
+        site: &'a str,
+        freeze: Option<&'a Freeze>,
+    ) -> BoxFuture<'a, Result<(), StoreFault>>;
+
+    /// Remembers that the site was released, or the brake across all of them
+    /// where the name is empty.
+    fn save_release<'a>(
+        &'a self,
+        site: &'a str,
+        at: Timestamp,
+    ) -> BoxFuture<'a, Result<(), StoreFault>>;
+
+    /// What is remembered of all sites together, with those that left MAIN
+    /// since `since`.
+    fn load_guard(&self, since: Timestamp) -> BoxFuture<'_, Result<GuardMemory, StoreFault>>;
 
     /// Whether the file takes writes.
     fn healthy(&self) -> bool;

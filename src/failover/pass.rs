@@ -1,18 +1,22 @@
 //! One look at a site: what it rests on, and what ends it.
 
+use super::Answer;
 use super::handle::{Request, Status};
 use super::legs::{Evidence, Watched, views};
+use super::orders::PinWish;
 use super::record::Reading;
-use super::site::{MAIN, SiteLoop};
+use super::site::SiteLoop;
 use crate::rule::Moment;
 use crate::rule::address::Holding;
-use crate::rule::brakes::{Circumstances, HoldReason};
+use crate::rule::brakes::{Circumstances, HoldReason, Together};
 use crate::rule::decision::{
     Action, Decision, OriginView, Outcome, Plan, Reason, RecordView, Snapshot, SwitchResult,
     Trigger, decide,
 };
 use crate::rule::health::{State, Thresholds};
+use crate::rule::standing::{Frozen, Scope};
 use crate::rule::walk::{KeepReason, SwitchKind};
+use crate::rule::witness::{Edge, Sight};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -27,7 +31,9 @@ pub(super) struct Pass {
     pub(super) asked_for: bool,
     /// A read before a write took so long that it was decided again.
     pub(super) slow_read: bool,
-    pub(super) answers: Vec<oneshot::Sender<Arc<Decision>>>,
+    /// A pin that somebody wants, until it is known whether it can be had.
+    pub(super) wish: Option<PinWish>,
+    pub(super) answers: Vec<oneshot::Sender<Answer>>,
 }
 
 impl SiteLoop {
@@ -39,6 +45,7 @@ impl SiteLoop {
             by_hand: false,
             asked_for: false,
             slow_read: false,
+            wish: None,
             answers: Vec::new(),
         }
     }
@@ -55,18 +62,69 @@ impl SiteLoop {
                     .unwrap_or_else(|| "the record has not been read yet".into()),
             ),
         };
+        let order = pass.wish.as_ref().map(|wish| wish.order);
+        let order = order.or(self.orders.unmoved);
+        let sight = self.sight(evidence);
+        let mut origins = self.views(evidence);
+        for origin in &mut origins {
+            origin.answer = sight.believe(origin.answer);
+        }
         Snapshot {
             site: self.site.name.clone(),
             trigger: pass.trigger,
-            origins: self.views(evidence),
+            origins,
             configured: self.origins.len(),
-            main: MAIN,
-            given: self.circumstances(pass, &record),
+            main: order.map_or(self.main(), |order| order.to),
+            pin: pass
+                .wish
+                .as_ref()
+                .map(|wish| wish.pin(&self.places))
+                .or_else(|| self.pin().cloned()),
+            order,
+            given: Circumstances {
+                sight,
+                edge: self.edge(match evidence {
+                    Evidence::Trial { .. } => Some(self.trial_begun),
+                    Evidence::Routine => None,
+                }),
+                frozen: self.frozen_for(pass),
+                ..self.circumstances(pass, &record)
+            },
             record,
         }
     }
 
-    pub(super) fn circumstances(&self, pass: &Pass, record: &RecordView) -> Circumstances {
+    /// Whether our own network reaches anything, as far as it was asked.
+    pub(super) fn sight(&self, evidence: Evidence) -> Sight {
+        match (&self.look, evidence) {
+            (Some(look), Evidence::Trial { .. }) => look.sight(self.trial_begun),
+            _ => self.tools.guard.controls().last(),
+        }
+    }
+
+    /// The freeze that stands against this pass: who pins the site anew is not
+    /// stopped by the pin that it has.
+    fn frozen_for(&self, pass: &Pass) -> Option<Frozen> {
+        let moves = pass.wish.is_some() || self.orders.unmoved.is_some();
+        self.frozen()
+            .filter(|frozen| !(moves && frozen.scope == Scope::Pin))
+    }
+
+    /// The brake across sites, where the site would leave MAIN.
+    fn together(&self, record: &RecordView) -> Option<Together> {
+        let leaves = *record == RecordView::Origin(self.main());
+        (leaves && !self.is_released())
+            .then(|| self.tools.guard.together(&self.site.name))
+            .flatten()
+    }
+
+    /// Whether a person let the site go while the brake held it.
+    pub(super) fn is_released(&self) -> bool {
+        let (guard, now) = (&self.tools.guard, self.tools.clock.moment());
+        self.history.released_within(guard.window(), now)
+    }
+
+    fn circumstances(&self, pass: &Pass, record: &RecordView) -> Circumstances {
         let (clock, now) = (&self.tools.clock, self.tools.clock.moment());
         let alert = self
             .handle
@@ -90,6 +148,11 @@ impl SiteLoop {
             foreign: self.foreign.clone(),
             state_ok: self.tools.store.healthy(),
             asked_for: pass.asked_for,
+            frozen: None,
+            relapses: self.history.relapses(),
+            together: self.together(record),
+            sight: Sight::Clear,
+            edge: Edge::Off,
         }
     }
 
@@ -135,14 +198,19 @@ impl SiteLoop {
         let snapshot = self.snapshot(&pass, Evidence::Routine);
         let plan = match decide(&self.site.policy, &snapshot) {
             Outcome::Plan(plan) => plan,
-            Outcome::Wait(_) => return Some(Trigger::Timer),
+            Outcome::Wait | Outcome::Refused(_) => return Some(Trigger::Timer),
         };
+        let due = self.retry_at.is_none_or(|at| at <= now);
+        if plan.reason == Reason::Hold(HoldReason::Blind) && due {
+            // Only a confirmation asks the control targets.
+            return Some(Trigger::Timer);
+        }
         if let Reason::Switch(_) = plan.reason {
             let wish = Decision::of(&snapshot, &plan);
             let put_off = self.last.as_ref().is_some_and(|last| {
                 last.record == wish.record && (last.to.is_none() || last.to == wish.to)
             });
-            if !put_off || self.retry_at.is_none_or(|at| at <= now) {
+            if !put_off || due {
                 return Some(Trigger::Timer);
             }
             // Put off: what was said when it was put off still holds.
@@ -150,7 +218,7 @@ impl SiteLoop {
             return None;
         }
         self.look_again_when(&plan);
-        let on_main = matches!(snapshot.record, RecordView::Origin(MAIN));
+        let on_main = snapshot.record == RecordView::Origin(self.main());
         if !on_main {
             self.save_wellness().await;
         }
@@ -177,10 +245,12 @@ impl SiteLoop {
     pub(super) async fn finish(
         &mut self,
         mut decision: Decision,
-        answers: Vec<oneshot::Sender<Arc<Decision>>>,
+        answers: Vec<oneshot::Sender<Answer>>,
         stored: bool,
     ) -> Arc<Decision> {
         self.metrics.pass(&decision);
+        let braked = decision.reason == Reason::Hold(HoldReason::Brake);
+        self.tools.guard.hold(&self.site.name, braked);
         if decision.reason == Reason::Keep(KeepReason::OnMain) && self.foreign.take().is_some() {
             // Another hand put it where the rule wants it: taken as it is, so
             // that the next edit is seen for what it is.
@@ -218,7 +288,7 @@ impl SiteLoop {
         }
         for answer in answers {
             // Whoever asked may have gone.
-            let _ = answer.send(decision.clone());
+            let _ = answer.send(Ok(decision.clone()));
         }
         self.publish();
         decision
@@ -233,7 +303,11 @@ impl SiteLoop {
 
     /// Shows the site as it is now.
     pub(super) fn publish(&mut self) {
-        let views = self.views(Evidence::Routine);
+        let sight = self.sight(Evidence::Routine);
+        let mut views = self.views(Evidence::Routine);
+        for view in &mut views {
+            view.answer = sight.believe(view.answer);
+        }
         for view in &views {
             self.metrics.origin(view.at.role, view.state());
         }
@@ -249,10 +323,15 @@ impl SiteLoop {
         drop(inbox);
         let up = current.is_some_and(|view| view.state() == State::Up);
         self.metrics.alert_unconfirmed(firing && up);
+        self.show_orders();
+        let failing = matches!(self.edge(None), Edge::Fails(_));
+        self.metrics.edge_down(up && failing);
         let status = Status {
             record: current.map(|view| view.at.clone()),
             record_error: self.read_error.clone(),
             hold: self.hold,
+            pin: self.pinned(),
+            frozen: self.frozen(),
             alert,
             last_decision: self.last.clone(),
             probed: self.origins.iter().all(Watched::probed),
@@ -293,6 +372,22 @@ impl SiteLoop {
                 Request::Failback => pass.asked_for = true,
                 Request::Trust => self.trust().await,
                 Request::Release => self.release().await,
+                Request::Pin {
+                    order,
+                    until,
+                    reason,
+                } => {
+                    self.wish(
+                        pass,
+                        PinWish {
+                            order,
+                            until,
+                            reason,
+                            answer: one.answer,
+                        },
+                    );
+                    continue;
+                }
             }
             pass.answers.push(one.answer);
         }
@@ -305,6 +400,20 @@ impl SiteLoop {
         alert
     }
 
+    /// Takes a wish for a pin into the pass; one before it is overruled.
+    fn wish(&self, pass: &mut Pass, wish: PinWish) {
+        if let Some(frozen) = self.frozen().filter(|frozen| frozen.scope != Scope::Pin) {
+            let lift = frozen.lift(&self.site.name);
+            let text = format!("{}: `originswitch {lift}` first", frozen.clause());
+            let _ = wish.answer.send(Err(text));
+            return;
+        }
+        if let Some(before) = pass.wish.replace(wish) {
+            let text = "another pin was asked for before this one was in place".to_owned();
+            let _ = before.answer.send(Err(text));
+        }
+    }
+
     pub(super) async fn trust(&mut self) {
         for index in 0..self.origins.len() {
             self.prove(index).await;
@@ -313,7 +422,10 @@ impl SiteLoop {
     }
 
     pub(super) async fn release(&mut self) {
-        self.history.release();
+        self.history.release(self.tools.clock.moment());
+        let now = self.tools.clock.now();
+        // A failure is the store's to tell; the release holds all the same.
+        let _ = self.tools.store.save_release(&self.site.name, now).await;
         self.retry_at = None;
         if self.foreign.take().is_some() {
             self.adopt_reading().await;
@@ -321,7 +433,7 @@ impl SiteLoop {
             let from = self.well.running().then_some(now);
             self.well.restart(from);
         }
-        info!(site = %self.site.name, "{}: budget and foreign edit are released, by hand", self.site.name);
+        info!(site = %self.site.name, "{}: budget, foreign edit and brake are released, by hand", self.site.name);
     }
 }
 

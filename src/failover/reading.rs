@@ -7,6 +7,7 @@ use crate::config::Origin;
 use crate::rule::Moment;
 use crate::rule::address::{Holding, Role};
 use crate::rule::brakes::Foreign;
+use crate::rule::decision::Order;
 use futures_util::future::BoxFuture;
 use std::time::Duration;
 use tracing::warn;
@@ -78,6 +79,9 @@ impl SiteLoop {
             None => !self.handle.inbox().confirming,
         };
         self.record_changed |= changed;
+        if changed && self.reading.is_some() {
+            self.moved_at = Some(self.tools.clock.moment());
+        }
         self.set_reading(reading);
     }
 
@@ -85,6 +89,7 @@ impl SiteLoop {
         if self.foreign.as_ref() == Some(&foreign) {
             return;
         }
+        self.metrics.foreign_edit();
         warn!(
             site = %self.site.name,
             "{}: somebody else changed the record from {} to {} at {}",
@@ -127,6 +132,10 @@ impl SiteLoop {
             Holding::Other(_) => Some(Role::Other),
             Holding::Unclear(_) => None,
         });
+        let moved = |order: Order| reading.holding == Holding::Origin(order.to);
+        if self.orders.unmoved.is_some_and(moved) {
+            self.orders.unmoved = None;
+        }
         self.reading = Some(reading);
     }
 

@@ -1,12 +1,15 @@
 //! The loop of one site: what it holds, when it wakes, what it then does.
 
 use super::apply::OpenSwitch;
+use super::controls::Look as ControlLook;
+use super::edge::EdgeWatch;
 use super::handle::{Asked, Request, SiteHandle};
-use super::legs::{Evidence, Lookout, Watched};
+use super::legs::{Evidence, Lookout, Watched, schedule};
 use super::memory::{History, Wellness};
+use super::orders::Orders;
 use super::reading::ReadFlight;
 use super::record::Reading;
-use super::{Dns, KnownRecord, Store};
+use super::{Dns, Guard, KnownRecord, Store};
 use crate::clock::{Clock, DriftWatch};
 use crate::config::Site;
 use crate::metrics::{Metrics, SiteMetrics};
@@ -25,9 +28,6 @@ use tracing::warn;
 
 /// All calls to Cloudflare that one decision may take, together.
 pub(super) const DECISION_LIMIT: Duration = Duration::from_secs(30);
-
-/// The index of the origin that plays MAIN's part.
-pub(super) const MAIN: usize = 0;
 
 /// How long a firing alert that is not repeated still counts as firing; shared,
 /// so that it can be changed without disturbing a loop.
@@ -69,6 +69,8 @@ pub struct Tools {
     pub lookout: Lookout,
     /// The metrics of all sites.
     pub metrics: Arc<Metrics>,
+    /// What holds over all sites.
+    pub guard: Arc<Guard>,
     /// How long a firing alert that is not repeated still counts as firing.
     pub alert_ttl: Ttl,
     /// Whether time between two runs counts as observed: the cron form.
@@ -129,7 +131,17 @@ pub struct SiteLoop {
     pub(super) drift: DriftWatch,
     pub(super) hold: Option<HoldReason>,
     pub(super) seen_at: Moment,
+    pub(super) orders: Orders,
+    /// The look at the control targets, while something is being confirmed.
+    pub(super) look: Option<ControlLook>,
+    /// The site as its visitors see it, if its user wants that.
+    pub(super) edge: Option<EdgeWatch>,
+    /// When the record last changed, as far as we know.
+    pub(super) moved_at: Option<Moment>,
+    /// When the trial under way began.
+    pub(super) trial_begun: Moment,
 }
+
 impl SiteLoop {
     /// A loop that starts probing at once, for a confirmation.
     #[must_use]
@@ -158,9 +170,18 @@ impl SiteLoop {
             })
             .collect();
         let now = tools.clock.moment();
+        let offset = schedule(&site.probe, &site.policy, spread.wrapping_add(1)).offset;
+        let edge = EdgeWatch::start(
+            &site,
+            &tools.lookout,
+            &handle.notify,
+            &metrics,
+            pace,
+            offset,
+        );
         SiteLoop {
             places: origins.iter().map(|origin| origin.place.clone()).collect(),
-            well: Wellness::new(origins[MAIN].fingerprint.clone()),
+            well: Wellness::new(origins[0].fingerprint.clone()),
             drift: DriftWatch::new(&tools.clock),
             next_read: now,
             next_pass: now + site.probe.interval,
@@ -190,6 +211,11 @@ impl SiteLoop {
             stale_reads: 0,
             gaps: 0,
             hold: None,
+            orders: Orders::default(),
+            look: None,
+            edge,
+            moved_at: None,
+            trial_begun: now,
             tools,
         }
     }
@@ -223,6 +249,7 @@ impl SiteLoop {
                 None => break,
             }
         }
+        self.tools.guard.hold(&self.site.name, false);
         self.save_wellness().await;
     }
 
@@ -234,7 +261,7 @@ impl SiteLoop {
         let decision = self.confirmed_pass(pass).await;
         // What came in while the disk was waited for: no later pass takes it in.
         self.absorb().await;
-        if self.views(Evidence::Routine)[MAIN].state() != State::Up {
+        if self.views(Evidence::Routine)[self.main()].state() != State::Up {
             // MAIN's time counts only if every run saw it up.
             self.well.restart(None);
         }
@@ -251,7 +278,8 @@ impl SiteLoop {
                 return;
             }
         };
-        self.history.restore(&memory, &self.tools.clock);
+        self.history.restore(&memory, &self.tools.clock, window);
+        self.restore_orders(memory.pin, memory.freeze);
         if let Some(stored) = &memory.undoubted {
             let between = if self.tools.between_runs {
                 self.tools.clock.now().duration_since(stored.as_of)
@@ -278,7 +306,9 @@ impl SiteLoop {
             if let Some(look) = self.look() {
                 return Some(look);
             }
-            if self.event(self.next_pass).await == Event::Cancelled {
+            let ends = self.something_ends().into_iter().chain(self.edge_settles());
+            let until = ends.fold(self.next_pass, Moment::min);
+            if self.event(until).await == Event::Cancelled {
                 return None;
             }
         }
@@ -340,6 +370,12 @@ impl SiteLoop {
                 None => std::future::pending().await,
             }
         };
+        let seen = async {
+            match &mut self.look {
+                Some(look) => look.changed().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             () = self.tools.cancel.cancelled() => Event::Cancelled,
@@ -350,6 +386,7 @@ impl SiteLoop {
                 Event::Woken
             }
             () = self.handle.notify.notified() => Event::Woken,
+            () = seen => Event::Woken,
             () = tokio::time::sleep_until(self.tools.clock.instant(until)) => Event::Time,
         }
     }
@@ -366,7 +403,7 @@ impl SiteLoop {
         let gap = gaps != self.gaps;
         self.gaps = gaps;
         let views = self.views(Evidence::Routine);
-        self.well.observe(views[MAIN].state(), now);
+        self.well.observe(views[self.main()].state(), now);
         if gap {
             let from = self.well.running().then_some(now);
             self.well.restart(from);
@@ -379,6 +416,8 @@ impl SiteLoop {
                 self.prove(index).await;
             }
         }
+        self.take_orders().await;
+        self.see_recovery().await;
     }
 
     pub(super) async fn prove(&mut self, index: usize) {
@@ -409,6 +448,9 @@ impl SiteLoop {
         for origin in self.origins.iter().chain(self.other.as_ref()) {
             origin.set_pace(pace);
         }
+        if let Some(edge) = &self.edge {
+            edge.set_pace(pace, self.trial);
+        }
     }
 
     /// Marks the end of a confirmation.
@@ -417,6 +459,7 @@ impl SiteLoop {
             confirming: None,
             ..self.pace
         });
+        self.look = None;
         self.confirmed_at = self.tools.clock.moment();
         self.next_pass = self.confirmed_at + self.site.probe.interval;
     }

@@ -82,6 +82,9 @@ pub(super) struct Process {
     pub(super) cloudflare_up: IntGaugeVec,
     pub(super) ratelimit_remaining: IntGaugeVec,
     pub(super) state_up: IntGauge,
+    pub(super) blind: IntGauge,
+    pub(super) brake_held: IntGauge,
+    pub(super) recovery: Histogram,
 }
 
 impl Process {
@@ -102,6 +105,9 @@ impl Process {
             cloudflare_up: make.gauges("cloudflare_up", "Whether the last call got an answer that was not 5xx, 429 or an authentication error; absent before the first.", &[]),
             ratelimit_remaining: make.gauges("cloudflare_ratelimit_remaining", "Calls left in Cloudflare's window, as its answers say; absent until they do.", &[]),
             state_up: make.gauge("state_up", "Whether the state file takes writes."),
+            blind: make.gauge("blind", "1 while fewer control targets answer than are needed: nothing is believed to be down."),
+            recovery: make.histogram("recovery_seconds", "From what triggered a failover to the first good answer through the edge.", SWITCH_BUCKETS),
+            brake_held: make.gauge("brake_held_sites", "Sites that the brake keeps from leaving MAIN together with others."),
         }
     }
 }
@@ -117,6 +123,11 @@ pub(super) struct PerSite {
     pub(super) switches: IntCounterVec,
     pub(super) hold: IntGaugeVec,
     pub(super) last_switch: GaugeVec,
+    pub(super) pinned: IntGaugeVec,
+    pub(super) frozen: IntGaugeVec,
+    pub(super) foreign_edits: IntCounterVec,
+    pub(super) edge_up: IntGaugeVec,
+    pub(super) edge_down: IntGaugeVec,
 }
 
 impl PerSite {
@@ -132,6 +143,11 @@ impl PerSite {
             decisions: make.counters("decisions_total", "Passes of the rule by what they came to.", &["site", "action", "reason"]),
             switches: make.counters("switches_total", "Switches of a record by what became of them.", &["site", "from", "to", "result"]),
             hold: make.gauges("hold", "1 while the site is held for this reason; absent otherwise.", &["site", "reason"]),
+            pinned: make.gauges("pinned", "1 for the origin that a person gave MAIN's part; absent otherwise.", &["site", "origin"]),
+            frozen: make.gauges("frozen", "1 while a person lets nothing be written for the site; absent otherwise.", &["site"]),
+            edge_up: make.gauges("edge_up", "Whether the site is served through the edge; absent while that cannot be told.", &["site"]),
+            edge_down: make.gauges("edge_down", "1 while the origin is up and the edge fails; absent otherwise.", &["site"]),
+            foreign_edits: make.counters("foreign_edits_total", "Changes of the record that were somebody else's.", &["site"]),
             last_switch: make.times("last_switch_timestamp_seconds", "When the site was last switched; absent before the first switch.", &["site"]),
         }
     }

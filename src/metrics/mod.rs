@@ -132,6 +132,17 @@ impl Metrics {
         self.process.state_up.set(i64::from(up));
     }
 
+    /// Whether too few control targets answer.
+    pub fn blind(&self, so: bool) {
+        self.process.blind.set(i64::from(so));
+    }
+
+    /// How many sites the brake holds.
+    pub fn brake_held(&self, sites: usize) {
+        let sites = i64::try_from(sites).unwrap_or(i64::MAX);
+        self.process.brake_held.set(sites);
+    }
+
     /// The metrics of one site with this many origins; its series start at zero.
     #[must_use]
     pub fn site(self: &Arc<Self>, name: &Arc<str>, origins: usize) -> Arc<SiteMetrics> {

@@ -4,13 +4,14 @@ use super::{Metrics, seconds};
 use crate::prober::Witness;
 use crate::rule::address::Role;
 use crate::rule::brakes::HoldReason;
-use crate::rule::decision::{Decision, Reason};
+use crate::rule::decision::{Decision, Reason, SwitchResult};
 use crate::rule::finding::{Observation, Verdict};
 use crate::rule::health::{State, Transition};
 use crate::rule::walk::{KeepReason, SwitchKind};
 use jiff::Timestamp;
 use prometheus::{Histogram, IntCounter};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The metrics of one site.
 pub struct SiteMetrics {
@@ -184,6 +185,58 @@ impl SiteMetrics {
         }
     }
 
+    /// The pin moved from one origin to another, or began, or ended.
+    pub fn pinned(&self, before: Option<Role>, now: Option<Role>) {
+        let family = &self.all.per_site.pinned;
+        if let Some(role) = before {
+            let _ = family.remove_label_values(&[&*self.name, role.to_string().as_str()]);
+        }
+        if let Some(role) = now {
+            let labels = [&*self.name, &role.to_string()];
+            family.with_label_values(&labels).set(1);
+        }
+    }
+
+    /// Whether the site is frozen.
+    pub fn frozen(&self, so: bool) {
+        let family = &self.all.per_site.frozen;
+        if so {
+            family.with_label_values(&[&*self.name]).set(1);
+        } else {
+            let _ = family.remove_label_values(&[&*self.name]);
+        }
+    }
+
+    /// Whether the site is served through the edge, if that can be told.
+    pub fn edge_up(&self, served: Option<bool>) {
+        let family = &self.all.per_site.edge_up;
+        match served {
+            Some(so) => family.with_label_values(&[&*self.name]).set(i64::from(so)),
+            None => drop(family.remove_label_values(&[&*self.name])),
+        }
+    }
+
+    /// Whether the origin is up and the edge fails.
+    pub fn edge_down(&self, so: bool) {
+        let family = &self.all.per_site.edge_down;
+        if so {
+            family.with_label_values(&[&*self.name]).set(1);
+        } else {
+            let _ = family.remove_label_values(&[&*self.name]);
+        }
+    }
+
+    /// The site is served through the edge again, so long after the trigger.
+    pub fn recovered(&self, took: Duration) {
+        self.all.process.recovery.observe(took.as_secs_f64());
+    }
+
+    /// Somebody else changed the record.
+    pub fn foreign_edit(&self) {
+        let family = &self.all.per_site.foreign_edits;
+        family.with_label_values(&[&*self.name]).inc();
+    }
+
     /// Who counts and logs the probes of one origin.
     #[must_use]
     pub fn witness(self: &Arc<Self>, role: Role) -> Arc<dyn Witness> {
@@ -201,6 +254,13 @@ impl SiteMetrics {
             .map(|role| role.to_string())
             .collect();
         self.alert_unconfirmed(false);
+        for role in &self.roles {
+            self.pinned(Some(*role), None);
+        }
+        self.frozen(false);
+        self.edge_up(None);
+        self.edge_down(false);
+        let _ = self.all.per_site.foreign_edits.remove_label_values(&[name]);
         let _ = self.all.per_site.last_switch.remove_label_values(&[name]);
         for role in &roles {
             let _ = self
@@ -221,7 +281,7 @@ impl SiteMetrics {
                     .remove_label_values(&[name, role, result]);
             }
             for to in &roles {
-                for result in ["confirmed", "unconfirmed", "rejected", "dry_run"] {
+                for result in SwitchResult::ALL.map(SwitchResult::as_str) {
                     let _ = self
                         .all
                         .per_site

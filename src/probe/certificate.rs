@@ -13,7 +13,7 @@ const MOST_NAMES: usize = 6;
 pub(super) fn finding(error: &Error) -> Finding {
     match error {
         Error::InvalidCertificate(fault) => Finding::Certificate(sentence(fault).into()),
-        Error::NoCertificatesPresented => Finding::Certificate("the origin sent none".into()),
+        Error::NoCertificatesPresented => Finding::Certificate("the server sent none".into()),
         Error::FailedToGetCurrentTime | Error::FailedToGetRandomBytes => {
             Finding::Local(format!("tls: {error}").into())
         }
@@ -27,7 +27,7 @@ pub(super) fn finding(error: &Error) -> Finding {
 /// What broke in TLS itself.
 pub(super) fn protocol(error: &Error) -> Arc<str> {
     match error {
-        Error::AlertReceived(alert) => format!("the origin sent the alert {alert:?}").into(),
+        Error::AlertReceived(alert) => format!("the server sent the alert {alert:?}").into(),
         Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType) => {
             "what came is not TLS; does this port speak plain http?".into()
         }

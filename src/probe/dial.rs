@@ -99,6 +99,8 @@ pub(super) struct Dialer<V> {
     target: Target,
     port: u16,
     limit: Duration,
+    /// Addresses of one family that are tried.
+    of_a_family: usize,
     visit: V,
 }
 
@@ -119,7 +121,17 @@ impl<V: Visit> Dialer<V> {
             target,
             port: settings.port,
             limit: settings.timeout,
+            of_a_family: MOST_ADDRESSES,
             visit,
+        }
+    }
+
+    /// Tries the first address of each family only, for a name whose addresses
+    /// all lead to the same place.
+    pub(super) fn one_of_a_family(self) -> Self {
+        Dialer {
+            of_a_family: 1,
+            ..self
         }
     }
 
@@ -210,17 +222,25 @@ impl<V: Visit> Dialer<V> {
                 return Err(Finding::Unresolved(what.into()));
             }
         };
-        let mut addresses = Vec::new();
-        for ip in found.map(|socket| socket.ip()) {
-            if addresses.len() < MOST_ADDRESSES && !addresses.contains(&ip) {
-                addresses.push(ip);
-            }
-        }
+        let addresses = chosen(found.map(|socket| socket.ip()), self.of_a_family);
         if addresses.is_empty() {
             return Err(no_address(name));
         }
         Ok(addresses)
     }
+}
+
+/// Each address once, in the resolver's order, and so many of a family.
+fn chosen(found: impl Iterator<Item = IpAddr>, of_a_family: usize) -> Vec<IpAddr> {
+    let mut addresses: Vec<IpAddr> = Vec::new();
+    for ip in found {
+        let family = addresses.iter().filter(|a| a.is_ipv4() == ip.is_ipv4());
+        let room = family.count() < of_a_family && addresses.len() < MOST_ADDRESSES;
+        if room && !addresses.contains(&ip) {
+            addresses.push(ip);
+        }
+    }
+    addresses
 }
 
 fn no_address(name: &str) -> Finding {
@@ -237,11 +257,13 @@ fn meets_itself(stream: &TcpStream) -> bool {
 }
 
 /// How much a failure tells; the further the probe got, the more, and any
-/// evidence more than none.
+/// evidence about an origin more than none. An edge that answered, whatever it
+/// said, is not silent.
 fn weight(finding: &Finding) -> u8 {
     match finding {
-        Finding::Answered { .. } | Finding::Connected { .. } => 9,
-        Finding::Status { .. } | Finding::Body => 8,
+        Finding::Answered { .. } | Finding::Connected { .. } => 10,
+        Finding::Status { .. } | Finding::Body => 9,
+        Finding::Abstained(_) => 8,
         Finding::Certificate(_) => 7,
         Finding::Broken { .. } => 6,
         Finding::Timeout { .. } => 5,
@@ -268,6 +290,7 @@ mod tests {
             target: Target::Named("two.example".into()),
             port: listener.local_addr().unwrap().port(),
             limit: Duration::from_secs(20),
+            of_a_family: MOST_ADDRESSES,
             visit: Touch,
         };
         let found = async |ips: &[IpAddr]| {
@@ -280,6 +303,31 @@ mod tests {
         }
         assert_eq!(found(&[closed, closed]).await, Some(Finding::Refused));
         assert_eq!(found(&[]).await, None);
+    }
+
+    #[test]
+    fn each_address_is_chosen_once_and_so_many_of_a_family() {
+        let found = [
+            "192.0.2.1",
+            "2001:db8::1",
+            "192.0.2.1",
+            "192.0.2.2",
+            "2001:db8::2",
+        ];
+        let found = found.map(|ip| ip.parse().unwrap());
+        let chosen = |most| {
+            let shown = chosen(found.into_iter(), most);
+            shown
+                .iter()
+                .map(IpAddr::to_string)
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        assert_eq!(chosen(1), "192.0.2.1 2001:db8::1");
+        let all = "192.0.2.1 2001:db8::1 192.0.2.2 2001:db8::2";
+        assert_eq!(chosen(MOST_ADDRESSES), all);
+        let many = (0..20).map(|n| IpAddr::from([192, 0, 2, n]));
+        assert_eq!(super::chosen(many, MOST_ADDRESSES).len(), MOST_ADDRESSES);
     }
 
     #[test]

@@ -29,9 +29,51 @@ const BUFFER_LIMIT: usize = 128 * 1024;
 /// What is shown of a redirect's target, in characters.
 const LOCATION_LIMIT: usize = 200;
 
+/// Who is asked, and what the head of an answer says by itself.
+pub(super) trait Manner: Send + Sync + 'static {
+    /// The last touch on a request before it is sent; an error is our own side.
+    fn dress(&self, request: &mut Request<Empty<Bytes>>) -> Result<(), Arc<str>>;
+
+    /// What an answer is found to be at its head; `None` if it is as expected
+    /// so far.
+    fn at_sight(
+        &self,
+        settings: &ProbeSettings,
+        status: StatusCode,
+        headers: &HeaderMap,
+    ) -> Option<Finding>;
+}
+
+/// An origin, straight: what comes from the CDN is no answer of it.
+#[derive(Debug)]
+pub(super) struct Straight;
+
+impl Manner for Straight {
+    fn dress(&self, _: &mut Request<Empty<Bytes>>) -> Result<(), Arc<str>> {
+        Ok(())
+    }
+
+    fn at_sight(
+        &self,
+        settings: &ProbeSettings,
+        status: StatusCode,
+        headers: &HeaderMap,
+    ) -> Option<Finding> {
+        if headers.contains_key("cf-ray") {
+            return Some(Finding::ThroughCdn);
+        }
+        let expected = settings.expect_status.contains(status.as_u16());
+        (!expected).then(|| Finding::Status {
+            status: status.as_u16(),
+            location: location(status, headers),
+        })
+    }
+}
+
 /// Asks, and judges the answer.
 #[derive(Debug)]
-pub(super) struct Ask {
+pub(super) struct Ask<M> {
+    manner: M,
     settings: Arc<ProbeSettings>,
     /// Built once and cloned; or why these settings make no request.
     request: Result<Request<Empty<Bytes>>, Arc<str>>,
@@ -45,10 +87,11 @@ struct Tls {
     trust: Arc<Trust>,
 }
 
-impl Ask {
+impl<M: Manner> Ask<M> {
     /// With `trust`, over TLS.
-    pub(super) fn new(settings: &Arc<ProbeSettings>, trust: Option<Arc<Trust>>) -> Ask {
+    pub(super) fn new(settings: &Arc<ProbeSettings>, trust: Option<Arc<Trust>>, manner: M) -> Self {
         Ask {
+            manner,
             request: request(settings).map_err(Arc::from),
             tls: trust.map(|trust| Tls {
                 name: server_name(&settings.host),
@@ -56,6 +99,13 @@ impl Ask {
             }),
             settings: settings.clone(),
         }
+    }
+
+    /// The request to send now.
+    fn dressed(&self) -> Result<Request<Empty<Bytes>>, Arc<str>> {
+        let mut request = self.request.clone()?;
+        self.manner.dress(&mut request)?;
+        Ok(request)
     }
 
     async fn exchange<S>(&self, stream: S, request: Request<Empty<Bytes>>, track: &Track) -> Finding
@@ -89,14 +139,11 @@ impl Ask {
     ) -> Result<Finding, hyper::Error> {
         let answer = sender.send_request(request).await?;
         let status = answer.status();
-        if answer.headers().contains_key("cf-ray") {
-            return Ok(Finding::ThroughCdn);
-        }
-        if !self.settings.expect_status.contains(status.as_u16()) {
-            return Ok(Finding::Status {
-                status: status.as_u16(),
-                location: location(status, answer.headers()),
-            });
+        let seen = self
+            .manner
+            .at_sight(&self.settings, status, answer.headers());
+        if let Some(finding) = seen {
+            return Ok(finding);
         }
         if let Some(pattern) = &self.settings.expect_body {
             match start_of_body(answer).await {
@@ -112,7 +159,7 @@ impl Ask {
     }
 }
 
-impl Visit for Ask {
+impl<M: Manner> Visit for Ask<M> {
     type Ready = Option<TlsConnector>;
 
     async fn ready(&self) -> Result<Self::Ready, Finding> {
@@ -130,9 +177,9 @@ impl Visit for Ask {
     }
 
     async fn visit(&self, ready: &Self::Ready, stream: TcpStream, track: &mut Track) -> Finding {
-        let request = match &self.request {
-            Ok(request) => request.clone(),
-            Err(what) => return Finding::Local(what.clone()),
+        let request = match self.dressed() {
+            Ok(request) => request,
+            Err(what) => return Finding::Local(what),
         };
         let name = self.tls.as_ref().map(|tls| tls.name.clone());
         match (ready, name) {
@@ -213,7 +260,7 @@ fn server_name(host: &str) -> Result<ServerName<'static>, Arc<str>> {
 }
 
 /// Where a redirect points to, shortened.
-fn location(status: StatusCode, headers: &HeaderMap) -> Option<Arc<str>> {
+pub(super) fn location(status: StatusCode, headers: &HeaderMap) -> Option<Arc<str>> {
     let value = headers
         .get(header::LOCATION)
         .filter(|_| status.is_redirection())?;

@@ -1,17 +1,19 @@
 //! One look at one address of an origin: a fresh connection to the literal
-//! address, no redirect followed, no proxy, nothing reused.
+//! address, no redirect followed, no proxy, nothing reused. And one at a site
+//! as its visitors see it, through the edge.
 //!
 //! [`Probes`] builds them. What a probe cannot blame on the origin it reports
 //! as [`Finding::Local`](crate::rule::finding::Finding::Local), which is no evidence.
 
 mod certificate;
 mod dial;
+mod edge;
 mod faults;
 mod http;
 mod tcp;
 mod tls;
 
-use crate::config::{ProbeKind, ProbeSettings};
+use crate::config::{ProbeKind, ProbeSettings, Site};
 use crate::prober::Probe;
 use crate::rule::address::Address;
 use dial::Dialer;
@@ -45,14 +47,30 @@ impl Probes {
         match settings.kind {
             ProbeKind::Tcp => Arc::new(Dialer::new(address, settings, tcp::Touch)),
             ProbeKind::Http => {
-                let ask = http::Ask::new(settings, None);
+                let ask = http::Ask::new(settings, None, http::Straight);
                 Arc::new(Dialer::new(address, settings, ask))
             }
             ProbeKind::Https => {
-                let ask = http::Ask::new(settings, Some(self.trust(settings)));
+                let ask = http::Ask::new(settings, Some(self.trust(settings)), http::Straight);
                 Arc::new(Dialer::new(address, settings, ask))
             }
         }
+    }
+
+    /// A look at a site the way a visitor has it, through the edge. What it
+    /// finds is about the way through the edge, and mostly it
+    /// [abstains](crate::rule::finding::Finding::Abstained):
+    ///
+    /// * `Answered`: served, as `[probe]` expects, and by no cache;
+    /// * `Status`: failed, with a 5xx that `[probe]` does not expect;
+    /// * `Timeout`, `Broken`, `Refused`, `Unreachable`: no answer.
+    #[must_use]
+    pub fn edge(&self, site: &Site) -> Arc<dyn Probe> {
+        let (address, settings) = edge::visit(site);
+        let trust = (settings.kind == ProbeKind::Https).then(|| self.trust(&settings));
+        let ask = http::Ask::new(&settings, trust, edge::Visitor::default());
+        let dialer = Dialer::new(&address, &settings, ask).one_of_a_family();
+        Arc::new(edge::Edge(dialer))
     }
 
     /// The anchors that these settings ask for.

@@ -1,6 +1,8 @@
 //! What may turn a switch into a hold. Nothing here turns a hold into a switch.
 
+use super::standing::Frozen;
 use super::walk::{SwitchKind, Want};
+use super::witness::{Edge, Sight};
 use super::{Failback, Policy, Stance};
 use jiff::{SignedDuration, Timestamp};
 use std::fmt;
@@ -31,6 +33,29 @@ pub struct Circumstances {
     pub state_ok: bool,
     /// A person asked for the return: waits that protect from haste do not apply.
     pub asked_for: bool,
+    /// A person's order that nothing be written.
+    pub frozen: Option<Frozen>,
+    /// Returns to MAIN that did not last, one after the other.
+    pub relapses: u32,
+    /// So many other sites left MAIN that this one is not to follow.
+    pub together: Option<Together>,
+    /// Whether our own network reaches anything.
+    pub sight: Sight,
+    /// What is seen of the site through the edge.
+    pub edge: Edge,
+}
+
+/// The brake across sites, engaged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Together {
+    /// Sites that left MAIN inside the window.
+    pub left: usize,
+    /// Sites that may.
+    pub allowed: usize,
+    /// The window.
+    pub window: Duration,
+    /// When the first of them leaves the window.
+    pub until: Option<Timestamp>,
 }
 
 /// Somebody else's edit of the record.
@@ -67,6 +92,14 @@ pub enum HoldReason {
     RecordShape,
     /// The record cannot be read or written.
     CloudflareUnavailable,
+    /// A person said that nothing be written.
+    Frozen,
+    /// Our own network may be what is down.
+    Blind,
+    /// Too many sites left MAIN together.
+    Brake,
+    /// The edge reaches the origin that we do not reach.
+    EdgeUp,
 }
 
 impl HoldReason {
@@ -84,6 +117,30 @@ impl HoldReason {
             HoldReason::Foreign => "foreign",
             HoldReason::RecordShape => "record_shape",
             HoldReason::CloudflareUnavailable => "cloudflare_unavailable",
+            HoldReason::Frozen => "frozen",
+            HoldReason::Blind => "blind",
+            HoldReason::Brake => "brake",
+            HoldReason::EdgeUp => "edge_up",
+        }
+    }
+
+    /// The command that lifts it, with the site's name to follow; where there
+    /// is one that does so by itself.
+    #[must_use]
+    pub fn lift(self) -> Option<&'static str> {
+        match self {
+            HoldReason::Unproven => Some("trust"),
+            HoldReason::FailbackWait | HoldReason::FailbackManual | HoldReason::AlertFiring => {
+                Some("failback")
+            }
+            HoldReason::SwitchBudget | HoldReason::Foreign | HoldReason::Brake => Some("release"),
+            HoldReason::Frozen => Some("unfreeze"),
+            HoldReason::Unconfirmed
+            | HoldReason::UnknownOrigin
+            | HoldReason::RecordShape
+            | HoldReason::CloudflareUnavailable
+            | HoldReason::Blind
+            | HoldReason::EdgeUp => None,
         }
     }
 }
@@ -99,20 +156,31 @@ pub struct Hold {
     pub until: Option<Timestamp>,
 }
 
+/// What is said while our own network may be what is down.
+pub(super) const BLIND: &str = "fewer of guard.control_targets answer than guard.control_needed, \
+     so our own network may be what is down, and nothing is changed on what it says";
+
 /// The hold that stands against `want`, if any.
 ///
 /// A flight is stopped by as little as possible: a dead origin costs more than
-/// a doubtful switch. A return can always wait.
+/// a doubtful switch. A return can always wait. A person's pin is stopped by a
+/// person's freeze alone.
 #[must_use]
 pub fn brake(policy: &Policy, want: Want, given: &Circumstances) -> Option<Hold> {
     let Want::Switch(kind, _) = want else {
         return None;
     };
     match kind {
-        SwitchKind::Failover => unknown_origin(policy, given)
+        SwitchKind::Pin => frozen(given),
+        SwitchKind::Failover => frozen(given)
+            .or_else(|| unknown_origin(policy, given))
             .or_else(|| unproven(policy, given))
+            .or_else(|| edge_up(given))
+            .or_else(|| together(given))
             .or_else(|| budget(policy, given, 0)),
-        SwitchKind::Failback => foreign(policy, given)
+        SwitchKind::Failback => frozen(given)
+            .or_else(|| blind(given))
+            .or_else(|| foreign(policy, given))
             .or_else(|| unknown_origin(policy, given))
             .or_else(|| unproven(policy, given))
             .or_else(|| manual(policy, given))
@@ -131,6 +199,41 @@ fn hold(reason: HoldReason, because: impl fmt::Display, until: Option<Timestamp>
     })
 }
 
+fn frozen(given: &Circumstances) -> Option<Hold> {
+    let frozen = given.frozen.as_ref()?;
+    hold(HoldReason::Frozen, frozen.clause(), frozen.freeze.until)
+}
+
+/// A flight needs no such brake: while we see nothing, nothing is down.
+fn blind(given: &Circumstances) -> Option<Hold> {
+    if given.sight != Sight::Blind {
+        return None;
+    }
+    hold(HoldReason::Blind, BLIND, None)
+}
+
+fn edge_up(given: &Circumstances) -> Option<Hold> {
+    if given.edge != Edge::Serves {
+        return None;
+    }
+    let because = "through Cloudflare's edge the site answers as expected, so our own path to the origin \
+                   may be what is broken: check the route and the firewall between here and there";
+    hold(HoldReason::EdgeUp, because, None)
+}
+
+fn together(given: &Circumstances) -> Option<Hold> {
+    let together = given.together.as_ref()?;
+    let because = format!(
+        "{} other {} left MAIN within {}, and guard.max_sites_together allows {}: \
+         find out what they share",
+        together.left,
+        if together.left == 1 { "site" } else { "sites" },
+        seconds(together.window),
+        together.allowed
+    );
+    hold(HoldReason::Brake, because, together.until)
+}
+
 fn unknown_origin(policy: &Policy, given: &Circumstances) -> Option<Hold> {
     if !given.on_other || policy.unknown_origin == Stance::Reclaim {
         return None;
@@ -146,7 +249,7 @@ fn unproven(policy: &Policy, given: &Circumstances) -> Option<Hold> {
     }
     let because = "the origin to be left was never seen up with its present probe settings, \
                    so the probe may be what is wrong: check its path, host, certificate and firewall; \
-                   if it is right, POST …/trust or set require_proof = false";
+                   if it is right, trust it or set require_proof = false";
     hold(HoldReason::Unproven, because, None)
 }
 
@@ -156,7 +259,7 @@ fn foreign(policy: &Policy, given: &Circumstances) -> Option<Hold> {
         return None;
     }
     let because = format!(
-        "somebody else changed the record from {} to {} at {}: it is left until POST …/release",
+        "somebody else changed the record from {} to {} at {}: it is left until a person releases it",
         edit.ours, edit.theirs, edit.modified_on
     );
     hold(HoldReason::Foreign, because, None)
@@ -180,17 +283,32 @@ fn alert(given: &Circumstances) -> Option<Hold> {
 }
 
 fn failback_wait(policy: &Policy, given: &Circumstances) -> Option<Hold> {
-    let needed = policy.failback_after.max(given.resolvers_need);
+    let needed = patience(policy, given.relapses).max(given.resolvers_need);
     if given.undoubted >= needed || given.asked_for {
         return None;
     }
     let left = needed - given.undoubted;
-    let because = format!(
+    let mut because = format!(
         "MAIN has been up for {} of {}",
         seconds(given.undoubted),
         seconds(needed)
     );
+    match given.relapses {
+        0 => {}
+        1 => because.push_str(" (longer than usual: the last return did not last)"),
+        many => because.push_str(&format!(
+            " (longer than usual: the last {many} returns did not last)"
+        )),
+    }
     hold(HoldReason::FailbackWait, because, later(given.now, left))
+}
+
+/// How long MAIN must have been well before a return: doubled for each return
+/// before it that did not last.
+#[must_use]
+pub fn patience(policy: &Policy, relapses: u32) -> Duration {
+    let doubled = policy.failback_after.saturating_mul(1 << relapses.min(24));
+    doubled.min(policy.failback_max.max(policy.failback_after))
 }
 
 /// `spare` switches must remain after this one.
@@ -207,7 +325,7 @@ fn budget(policy: &Policy, given: &Circumstances, spare: usize) -> Option<Hold> 
         return None;
     }
     let because = format!(
-        "{} of {allowed} switches were made within {}{}: find out why the site moves so often; POST …/release lifts this",
+        "{} of {allowed} switches were made within {}{}: find out why the site moves so often",
         inside.len(),
         seconds(window),
         if spare > 0 {
@@ -257,6 +375,7 @@ pub fn seconds(time: Duration) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::rule::standing::{Freeze, Scope};
     use crate::rule::walk::KeepReason;
 
     /// The defaults of the configuration.
@@ -273,6 +392,8 @@ pub(crate) mod tests {
             foreign_edit: Stance::Hold,
             max_switches: 6,
             switch_window: Duration::from_secs(3600),
+            failback_max: Duration::from_secs(3600),
+            verify_after: Duration::from_secs(5),
             dry_run: false,
         }
     }
@@ -293,9 +414,15 @@ pub(crate) mod tests {
             foreign: None,
             state_ok: true,
             asked_for: false,
+            frozen: None,
+            relapses: 0,
+            together: None,
+            sight: Sight::Clear,
+            edge: Edge::Off,
         }
     }
 
+    const PIN: Want = Want::Switch(SwitchKind::Pin, 1);
     const FLIGHT: Want = Want::Switch(SwitchKind::Failover, 1);
     const RETURN: Want = Want::Switch(SwitchKind::Failback, 0);
 
@@ -430,5 +557,89 @@ pub(crate) mod tests {
         let mut manual = policy();
         manual.failback = Failback::Manual;
         assert_eq!(reason(&manual, RETURN, &given), None);
+    }
+
+    #[test]
+    fn a_freeze_stops_every_switch_and_says_who_lifts_it() {
+        let mut given = calm();
+        given.asked_for = true;
+        given.frozen = Some(Frozen {
+            scope: Scope::Site,
+            freeze: Freeze {
+                until: Some(at(60)),
+                reason: "move".into(),
+            },
+        });
+        for want in [FLIGHT, RETURN, PIN] {
+            let hold = brake(&policy(), want, &given).unwrap();
+            assert_eq!(
+                (hold.reason, hold.until),
+                (HoldReason::Frozen, Some(at(60)))
+            );
+            assert!(hold.because.contains("(move)"), "{}", hold.because);
+        }
+    }
+
+    #[test]
+    fn the_edge_and_the_brake_across_sites_stop_flights_only() {
+        let mut given = calm();
+        given.edge = Edge::Serves;
+        assert_eq!(reason(&policy(), FLIGHT, &given), Some(HoldReason::EdgeUp));
+        assert_eq!(reason(&policy(), RETURN, &given), None);
+        for edge in [
+            Edge::Fails(521),
+            Edge::Fails(503),
+            Edge::Silent,
+            Edge::Abstains,
+        ] {
+            given.edge = edge;
+            assert_eq!(reason(&policy(), FLIGHT, &given), None, "{edge:?}");
+        }
+        given.together = Some(Together {
+            left: 3,
+            allowed: 3,
+            window: Duration::from_secs(300),
+            until: Some(at(20)),
+        });
+        let hold = brake(&policy(), FLIGHT, &given).unwrap();
+        assert_eq!((hold.reason, hold.until), (HoldReason::Brake, Some(at(20))));
+        assert_eq!(reason(&policy(), RETURN, &given), None);
+    }
+
+    #[test]
+    fn a_pin_is_stopped_by_a_freeze_alone() {
+        let mut given = calm();
+        given.proven = false;
+        given.on_other = true;
+        given.alert_until = Some(at(60));
+        given.undoubted = Duration::ZERO;
+        given.switches = (0..9).map(|n| at(-100 + n)).collect();
+        given.state_ok = false;
+        given.edge = Edge::Serves;
+        let mut careful = policy();
+        careful.unknown_origin = Stance::Hold;
+        assert_eq!(reason(&careful, PIN, &given), None);
+    }
+
+    #[test]
+    fn the_wait_doubles_with_each_return_that_did_not_last_up_to_its_limit() {
+        let minutes = |relapses| patience(&policy(), relapses).as_secs() / 60;
+        let waits: Vec<u64> = [0, 1, 2, 3, 4, 5, 1000].map(minutes).into();
+        assert_eq!(waits, [5, 10, 20, 40, 60, 60, 60]);
+        let mut long = policy();
+        long.failback_after = Duration::from_secs(7200);
+        assert_eq!(patience(&long, 3), long.failback_after);
+        let mut at_once = policy();
+        at_once.failback_after = Duration::ZERO;
+        assert_eq!(patience(&at_once, 3), Duration::ZERO);
+
+        let mut given = calm();
+        given.relapses = 2;
+        let hold = brake(&policy(), RETURN, &given).unwrap();
+        assert_eq!(hold.until, Some(at(900)));
+        assert_eq!(
+            hold.because,
+            "MAIN has been up for 5 min of 20 min (longer than usual: the last 2 returns did not last)"
+        );
     }
 }

@@ -1,9 +1,12 @@
 //! The result of a pass, with its reason: also of one that changes nothing.
 
 use super::address::Role;
-use super::brakes::{Circumstances, Hold, HoldReason, brake};
+use super::brakes::{BLIND, Circumstances, Hold, HoldReason, brake};
+use super::finding::{Phases, Verdict};
 use super::health::Answer;
+use super::standing::{Frozen, Pin, terms};
 use super::walk::{Asked, Current, KeepReason, SwitchKind, Want, walk};
+use super::witness::{Edge, Sight};
 use super::{Policy, health::State};
 use jiff::Timestamp;
 use std::fmt;
@@ -81,7 +84,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason there is.
-    pub const ALL: [Reason; 15] = [
+    pub const ALL: [Reason; 20] = [
         Reason::Keep(KeepReason::OnMain),
         Reason::Keep(KeepReason::MainDown),
         Reason::Keep(KeepReason::AllDown),
@@ -97,6 +100,11 @@ impl Reason {
         Reason::Hold(HoldReason::Foreign),
         Reason::Hold(HoldReason::RecordShape),
         Reason::Hold(HoldReason::CloudflareUnavailable),
+        Reason::Switch(SwitchKind::Pin),
+        Reason::Hold(HoldReason::Frozen),
+        Reason::Hold(HoldReason::Blind),
+        Reason::Hold(HoldReason::Brake),
+        Reason::Hold(HoldReason::EdgeUp),
     ];
 
     /// The reason with this word.
@@ -116,6 +124,7 @@ impl Reason {
             Reason::Keep(KeepReason::AllDown) => "all_down",
             Reason::Switch(SwitchKind::Failover) => "failover",
             Reason::Switch(SwitchKind::Failback) => "failback",
+            Reason::Switch(SwitchKind::Pin) => "pin",
             Reason::Hold(hold) => hold.as_str(),
         }
     }
@@ -142,9 +151,21 @@ pub enum SwitchResult {
     Rejected,
     /// Nothing was sent: `dry_run`.
     DryRun,
+    /// Confirmed, but the edge does not show it: the record may not be what
+    /// visitors follow.
+    Ineffective,
 }
 
 impl SwitchResult {
+    /// Every result there is.
+    pub const ALL: [SwitchResult; 5] = [
+        SwitchResult::Confirmed,
+        SwitchResult::Unconfirmed,
+        SwitchResult::Rejected,
+        SwitchResult::DryRun,
+        SwitchResult::Ineffective,
+    ];
+
     /// The word used in metrics and in the API.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -153,20 +174,16 @@ impl SwitchResult {
             SwitchResult::Unconfirmed => "unconfirmed",
             SwitchResult::Rejected => "rejected",
             SwitchResult::DryRun => "dry_run",
+            SwitchResult::Ineffective => "ineffective",
         }
     }
 
     /// The result with this word.
     #[must_use]
     pub fn from_word(word: &str) -> Option<SwitchResult> {
-        [
-            SwitchResult::Confirmed,
-            SwitchResult::Unconfirmed,
-            SwitchResult::Rejected,
-            SwitchResult::DryRun,
-        ]
-        .into_iter()
-        .find(|result| result.as_str() == word)
+        SwitchResult::ALL
+            .into_iter()
+            .find(|result| result.as_str() == word)
     }
 }
 
@@ -201,6 +218,24 @@ pub struct OriginView {
     pub probes: u32,
     /// How many of them found it down.
     pub failed: u32,
+    /// The newest of them, in the order in which they started; kept with a
+    /// decision that is stored.
+    pub evidence: Vec<Probed>,
+}
+
+/// One probe, as a decision keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probed {
+    /// When it started.
+    pub started: Timestamp,
+    /// What it took in all.
+    pub took: Duration,
+    /// Whether it speaks for the origin.
+    pub verdict: Verdict,
+    /// What it found, for a person; with the address family of a dual stack.
+    pub reason: String,
+    /// What its parts took.
+    pub phases: Phases,
 }
 
 impl OriginView {
@@ -251,11 +286,30 @@ pub struct Snapshot {
     pub configured: usize,
     /// The origin that plays MAIN's part.
     pub main: usize,
+    /// The pin that gives it that part.
+    pub pin: Option<Pin>,
+    /// A person's order to move now.
+    pub order: Option<Order>,
     /// What the brakes look at.
     pub given: Circumstances,
 }
 
+/// A person's order to move the site to one of its origins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Order {
+    /// The origin.
+    pub to: usize,
+    /// Whether it need not be up.
+    pub force: bool,
+}
+
 impl Snapshot {
+    /// The pin, with the part of its origin.
+    fn pinned(&self) -> Option<(Role, Pin)> {
+        let role = self.origins.get(self.main)?.at.role;
+        self.pin.clone().map(|pin| (role, pin))
+    }
+
     /// The view of what the record points to, if that is known.
     #[must_use]
     pub fn current(&self) -> Option<&OriginView> {
@@ -289,8 +343,10 @@ pub struct Plan {
 pub enum Outcome {
     /// Decided.
     Plan(Plan),
-    /// More probes of this one are needed, and on their way.
-    Wait(Asked),
+    /// More probes are needed, and on their way.
+    Wait,
+    /// A person's order that cannot be followed: one sentence.
+    Refused(String),
 }
 
 /// Decides. `answers` that are pending lead to [`Outcome::Wait`] where a step
@@ -308,16 +364,56 @@ pub fn decide(policy: &Policy, seen: &Snapshot) -> Outcome {
             return stopped(seen, HoldReason::CloudflareUnavailable, steps, sentence);
         }
     };
+    if let Some(order) = seen.order {
+        let there = current == Current::Origin(order.to);
+        if let Some(outcome) = ordered(policy, seen, order, there) {
+            return outcome;
+        }
+    }
     let answers: Vec<Answer> = seen.origins[..seen.configured]
         .iter()
         .map(|origin| origin.answer)
         .collect();
     let walked = walk(current, &answers, seen.main);
-    if let Want::Wait(asked) = walked.want {
-        return Outcome::Wait(asked);
+    if waits(walked.want, &seen.given) {
+        return Outcome::Wait;
     }
     let held = brake(policy, walked.want, &seen.given);
     Outcome::Plan(plan(seen, walked.steps, walked.want, held))
+}
+
+/// Whether more has to be heard first: of the origins, of the edge before a
+/// flight, of the control targets before a return.
+fn waits(want: Want, given: &Circumstances) -> bool {
+    match want {
+        Want::Wait(_) => true,
+        Want::Switch(SwitchKind::Failover, _) => given.edge == Edge::Pending,
+        Want::Switch(SwitchKind::Failback, _) => given.sight == Sight::Pending,
+        Want::Switch(SwitchKind::Pin, _) | Want::Keep(_) | Want::CannotTell(_) => false,
+    }
+}
+
+/// What becomes of a person's order; `None` where the site is there already,
+/// so that the rule is asked as ever.
+fn ordered(policy: &Policy, seen: &Snapshot, order: Order, there: bool) -> Option<Outcome> {
+    let target = seen.origins.get(order.to)?;
+    match target.answer {
+        _ if order.force => {}
+        Answer::Up => {}
+        Answer::Pending => return Some(Outcome::Wait),
+        Answer::Down | Answer::Unknown => {
+            return Some(Outcome::Refused(format!(
+                "{}: pin another origin, or force it, which also freezes the site",
+                about(target, false, false)
+            )));
+        }
+    }
+    if there {
+        return None;
+    }
+    let want = Want::Switch(SwitchKind::Pin, order.to);
+    let held = brake(policy, want, &seen.given);
+    Some(Outcome::Plan(plan(seen, Vec::new(), want, held)))
 }
 
 /// A hold that no probe can change; what is known of the origins is told too.
@@ -354,8 +450,10 @@ fn plan(seen: &Snapshot, steps: Vec<u8>, want: Want, held: Option<Hold>) -> Plan
             to: Some(to),
             until: hold.until,
             because: format!(
-                "{facts}; not switched to {}: {}",
-                seen.origins[to].at.role, hold.because
+                "{facts}; not switched to {}: {}{}",
+                seen.origins[to].at.role,
+                hold.because,
+                lifted_by(seen, hold.reason)
             ),
         },
         (Want::Switch(kind, to), None) => Plan {
@@ -367,15 +465,36 @@ fn plan(seen: &Snapshot, steps: Vec<u8>, want: Want, held: Option<Hold>) -> Plan
         },
         (Want::CannotTell(asked) | Want::Wait(asked), _) => Plan {
             steps,
-            reason: Reason::Hold(HoldReason::Unconfirmed),
+            reason: Reason::Hold(if seen.given.sight == Sight::Blind {
+                HoldReason::Blind
+            } else {
+                HoldReason::Unconfirmed
+            }),
             to: None,
             until: None,
-            because: format!(
-                "{facts}; nothing is changed on what {} may be",
-                name(seen, asked)
-            ),
+            because: format!("{facts}; {}", in_doubt(seen, asked)),
         },
     }
+}
+
+/// Why nothing is changed while somebody cannot be told up or down.
+fn in_doubt(seen: &Snapshot, asked: Asked) -> String {
+    match seen.given.sight {
+        Sight::Blind => BLIND.into(),
+        Sight::Clear | Sight::Pending => {
+            format!("nothing is changed on what {} may be", name(seen, asked))
+        }
+    }
+}
+
+/// The command that lifts a hold, as the end of its clause.
+fn lifted_by(seen: &Snapshot, reason: HoldReason) -> String {
+    let command = match (&seen.given.frozen, reason.lift()) {
+        (Some(frozen), _) if reason == HoldReason::Frozen => frozen.lift(&seen.site),
+        (_, Some(command)) => format!("{command} {}", seen.site),
+        (_, None) => return String::new(),
+    };
+    format!("; `originswitch {command}` lifts this")
 }
 
 fn name(seen: &Snapshot, asked: Asked) -> String {
@@ -406,13 +525,37 @@ fn facts(seen: &Snapshot, want: Want) -> String {
                 index == seen.main
             }
             Want::Switch(SwitchKind::Failover, to) => index == to || origin.state() != State::Up,
+            Want::Switch(SwitchKind::Pin, to) => index == to,
             Want::Keep(KeepReason::AllDown) | Want::CannotTell(_) | Want::Wait(_) => true,
         };
         if asked {
             clauses.push(about(origin, false, false));
         }
     }
+    clauses.extend(through_the_edge(seen));
+    if let Some(pin) = &seen.pin {
+        let role = seen
+            .origins
+            .get(seen.main)
+            .map_or(Role::Main, |o| o.at.role);
+        clauses.push(format!("pinned to {role}{}", terms(pin.until, &pin.reason)));
+    }
     clauses.join("; ")
+}
+
+/// What the edge says, where that is worth a clause: it fails though the origin
+/// is up, or it cannot reach the origin either.
+fn through_the_edge(seen: &Snapshot) -> Option<String> {
+    let state = seen.current()?.state();
+    match (state, seen.given.edge) {
+        (State::Up, Edge::Fails(status)) => Some(format!(
+            "but through Cloudflare's edge the site answers {status} (edge_down)"
+        )),
+        (State::Down, edge @ Edge::Fails(status)) if edge.concurs() => {
+            Some(format!("the edge does not reach it either ({status})"))
+        }
+        _ => None,
+    }
 }
 
 fn about(origin: &OriginView, current: bool, alert: bool) -> String {
@@ -463,6 +606,10 @@ pub struct Decision {
     pub result: Option<SwitchResult>,
     /// From the trigger to Cloudflare's answer, for a switch.
     pub duration: Option<Duration>,
+    /// The pin that stood, and the part of its origin.
+    pub pin: Option<(Role, Pin)>,
+    /// The freeze that stood.
+    pub frozen: Option<Frozen>,
     /// One sentence for a person.
     pub explanation: String,
 }
@@ -487,6 +634,8 @@ impl Decision {
             to,
             result: None,
             duration: None,
+            pin: seen.pinned(),
+            frozen: seen.given.frozen.clone(),
             explanation: plan.because.clone(),
         }
     }
@@ -520,5 +669,7 @@ impl Decision {
             && self.to == other.to
             && self.result == other.result
             && states(self) == states(other)
+            && self.pin == other.pin
+            && self.frozen == other.frozen
     }
 }

@@ -104,6 +104,9 @@ pub enum Finding {
     Unresolved(Arc<str>),
     /// Unknown: the answer carries `cf-ray`, so the CDN gave it and not the origin.
     ThroughCdn,
+    /// Unknown: the edge answered, or kept silent, in a way that speaks neither
+    /// for nor against the origin behind it; what was seen.
+    Abstained(Arc<str>),
     /// Unknown: the result came this much after its time limit; we were not scheduled.
     Late(Duration),
 }
@@ -121,9 +124,11 @@ impl Finding {
             | Finding::Certificate(_)
             | Finding::Status { .. }
             | Finding::Body => Verdict::Down,
-            Finding::Local(_) | Finding::Unresolved(_) | Finding::ThroughCdn | Finding::Late(_) => {
-                Verdict::Unknown
-            }
+            Finding::Local(_)
+            | Finding::Unresolved(_)
+            | Finding::ThroughCdn
+            | Finding::Abstained(_)
+            | Finding::Late(_) => Verdict::Unknown,
         }
     }
 }
@@ -159,6 +164,7 @@ impl fmt::Display for Finding {
             Finding::ThroughCdn => f.write_str(
                 "the answer carries cf-ray: it came from Cloudflare, not from the origin",
             ),
+            Finding::Abstained(what) => write!(f, "through the edge: {what}"),
             Finding::Late(by) => write!(
                 f,
                 "our own side: the result came {} after its time limit",

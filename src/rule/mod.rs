@@ -12,6 +12,8 @@
 //! | `walk` | the eight steps |
 //! | `brakes` | what may turn a switch into a hold |
 //! | `alerts` | what is known of a site's alerts |
+//! | `standing` | pins and freezes: what people ordered |
+//! | `witness` | what else is asked before an origin is believed to be down |
 //! | `decision` | the result, with its reason and explanation |
 
 pub mod address;
@@ -20,7 +22,9 @@ pub mod brakes;
 pub mod decision;
 pub mod finding;
 pub mod health;
+pub mod standing;
 pub mod walk;
+pub mod witness;
 
 use std::time::Duration;
 
@@ -81,6 +85,8 @@ pub struct Policy {
     pub failback: Failback,
     /// MAIN must have been undoubted this long before a return.
     pub failback_after: Duration,
+    /// What the wait before a return doubles up to while returns do not last.
+    pub failback_max: Duration,
     /// The record holds neither MAIN nor a BACKUP.
     pub unknown_origin: Stance,
     /// Somebody else changed the record since we last knew it.
@@ -89,6 +95,8 @@ pub struct Policy {
     pub max_switches: u32,
     /// The sliding window of `max_switches`.
     pub switch_window: Duration,
+    /// A confirmed switch is read once more after this long; zero: not.
+    pub verify_after: Duration,
     /// Decide and say, but write nothing.
     pub dry_run: bool,
 }

@@ -37,6 +37,8 @@ pub enum SwitchKind {
     Failover,
     /// Coming home to MAIN.
     Failback,
+    /// A person's order: no step of the walk leads to it.
+    Pin,
 }
 
 /// What the walk ends in.

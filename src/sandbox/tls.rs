@@ -1,4 +1,5 @@
-//! Certificates for origins: an authority made on the spot, and what it signs.
+//! Certificates for origins and edges: an authority made on the spot, what it
+//! signs, and who trusts it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,9 +10,9 @@ use rcgen::{
     date_time_ymd,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use tokio_rustls::rustls::{ServerConfig, crypto::aws_lc_rs};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig, crypto::aws_lc_rs};
 
-/// What an origin needs to speak TLS: a certificate and its key.
+/// What a server needs to speak TLS: a certificate and its key.
 #[derive(Clone)]
 pub struct Tls {
     config: Arc<ServerConfig>,
@@ -118,12 +119,42 @@ impl Authority {
         self.sign(params)
     }
 
+    /// Trusts what it signed, and nothing else.
+    pub fn trust(&self) -> Trust {
+        let mut roots = RootCertStore::empty();
+        roots
+            .add(self.issuer.der().clone())
+            .expect("a plain authority");
+        let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("the provider knows TLS 1.2 and 1.3")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Trust(Arc::new(config))
+    }
+
     fn sign(&self, params: CertificateParams) -> Tls {
         let key = new_key();
         let certificate = params
             .signed_by(&key, &self.issuer)
             .expect("a plain certificate");
         Tls::new(certificate.der().clone(), certificate.pem(), &key)
+    }
+}
+
+/// What a client needs to tell an authority's certificates from all others.
+#[derive(Clone)]
+pub struct Trust(Arc<ClientConfig>);
+
+impl fmt::Debug for Trust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trust").finish_non_exhaustive()
+    }
+}
+
+impl Trust {
+    pub(super) fn config(&self) -> Arc<ClientConfig> {
+        self.0.clone()
     }
 }
 

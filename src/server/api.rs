@@ -61,7 +61,7 @@ pub(super) async fn site(app: App, Path(name): Path<String>) -> Result<Json<show
     Ok(Json(shown::Site::of(&*find(&app, &name)?)))
 }
 
-fn find(app: &App, name: &str) -> Result<Arc<SiteHandle>, Refusal> {
+pub(super) fn find(app: &App, name: &str) -> Result<Arc<SiteHandle>, Refusal> {
     app.sites().get(name).cloned().ok_or_else(|| {
         let text = format!("there is no site {name:?}: /api/v1/sites lists them");
         Refusal(StatusCode::NOT_FOUND, text)
@@ -123,6 +123,27 @@ pub(super) async fn decisions(
     Ok(Json(DecisionsAnswer { decisions }))
 }
 
+/// `GET /api/v1/decisions/{id}`.
+pub(super) async fn decision(
+    app: App,
+    Path(id): Path<String>,
+) -> Result<Json<shown::Decision>, Refusal> {
+    let number = id.parse().map_err(|_| {
+        let text = format!("{id:?} is no id of a decision: write the number that the list shows");
+        Refusal(StatusCode::BAD_REQUEST, text)
+    })?;
+    let found = app.history.decision(number).await.map_err(|fault| {
+        let text = format!("the history cannot be read: {fault}");
+        Refusal(StatusCode::SERVICE_UNAVAILABLE, text)
+    })?;
+    found
+        .map(|decision| Json(shown::Decision::of(&decision)))
+        .ok_or_else(|| {
+            let text = format!("there is no decision {id}: /api/v1/decisions lists them");
+            Refusal(StatusCode::NOT_FOUND, text)
+        })
+}
+
 /// The query of an evaluation.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -181,10 +202,15 @@ pub(super) async fn release(
 }
 
 /// Puts a request to a site and answers with the decision it leads to.
-async fn ask(app: &App, name: &str, request: Request) -> Result<Json<shown::Decision>, Refusal> {
+pub(super) async fn ask(
+    app: &App,
+    name: &str,
+    request: Request,
+) -> Result<Json<shown::Decision>, Refusal> {
     let answer = find(app, name)?.ask(request);
     match tokio::time::timeout(DECISION_WAIT, answer).await {
-        Ok(Ok(decision)) => Ok(Json(shown::Decision::of(&decision))),
+        Ok(Ok(Ok(decision))) => Ok(Json(shown::Decision::of(&decision))),
+        Ok(Ok(Err(why))) => Err(Refusal(StatusCode::CONFLICT, why)),
         Ok(Err(_)) => Err(Refusal(
             StatusCode::SERVICE_UNAVAILABLE,
             "the site's loop has ended (shutting down, or reloaded): ask again".into(),

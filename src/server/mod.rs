@@ -6,6 +6,7 @@
 //! | `access` | who may call what |
 //! | `webhook` | taking alerts, answering before acting |
 //! | `api` | the API's calls |
+//! | `orders` | those with which people order: pins, freezes, the brake |
 //! | `shown` | decisions and sites as JSON |
 //! | `page` | the page for people |
 //!
@@ -15,6 +16,7 @@
 mod access;
 mod api;
 mod listen;
+mod orders;
 mod page;
 pub mod shown;
 mod webhook;
@@ -24,13 +26,13 @@ pub use listen::{Listening, serve};
 use crate::alertmanager::Directory;
 use crate::clock::Clock;
 use crate::config;
-use crate::failover::SiteHandle;
+use crate::failover::{Guard, SiteHandle};
 use crate::metrics::Metrics;
 use crate::rule::decision::Decision;
 use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use futures_util::future::BoxFuture;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -106,6 +108,9 @@ pub trait History: Send + Sync + 'static {
     /// Stored decisions, newest first.
     fn decisions(&self, past: Past) -> BoxFuture<'_, Result<Vec<Decision>, String>>;
 
+    /// The stored decision with this id.
+    fn decision(&self, id: i64) -> BoxFuture<'_, Result<Option<Decision>, String>>;
+
     /// Whether the state file takes writes.
     fn healthy(&self) -> bool;
 }
@@ -122,6 +127,8 @@ pub struct Shared {
     pub clock: Clock,
     /// The sites in force.
     pub sites: watch::Receiver<Arc<Sites>>,
+    /// What holds over all sites.
+    pub guard: Arc<Guard>,
     /// The history.
     pub history: Arc<dyn History>,
     /// `[server]`, in force.
@@ -137,11 +144,16 @@ pub struct Shared {
 
 impl Shared {
     /// Everything the handlers work with.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one caller, which passes what it made"
+    )]
     #[must_use]
     pub fn new(
         metrics: Arc<Metrics>,
         clock: Clock,
         sites: watch::Receiver<Arc<Sites>>,
+        guard: Arc<Guard>,
         history: Arc<dyn History>,
         settings: watch::Receiver<config::Server>,
         reload: mpsc::Sender<Reload>,
@@ -151,6 +163,7 @@ impl Shared {
             metrics,
             clock,
             sites,
+            guard,
             history,
             settings,
             reload,
@@ -189,7 +202,23 @@ pub fn router(shared: Arc<Shared>) -> Router {
         .route("/api/v1/sites/{name}/failback", post(api::failback))
         .route("/api/v1/sites/{name}/trust", post(api::trust))
         .route("/api/v1/sites/{name}/release", post(api::release))
+        .route(
+            "/api/v1/sites/{name}/pin",
+            put(orders::pin).delete(orders::unpin),
+        )
+        .route(
+            "/api/v1/sites/{name}/freeze",
+            put(orders::freeze).delete(orders::unfreeze),
+        )
+        .route(
+            "/api/v1/freeze",
+            get(orders::frozen)
+                .put(orders::freeze_all)
+                .delete(orders::unfreeze_all),
+        )
+        .route("/api/v1/brake/release", post(orders::release_brake))
         .route("/api/v1/decisions", get(api::decisions))
+        .route("/api/v1/decisions/{id}", get(api::decision))
         .route("/-/reload", post(api::reload).put(api::reload))
         .route_layer(axum::middleware::from_fn_with_state(
             shared.clone(),

@@ -3,6 +3,7 @@
 use super::{App, Asked, Past};
 use crate::failover::{SiteHandle, Status};
 use crate::rule::decision::{Decision, OriginView};
+use crate::rule::standing::{Freeze, Scope, terms};
 use crate::server::shown::time;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -147,6 +148,7 @@ fn write_site(html: &mut String, handle: &SiteHandle, status: &Status) -> fmt::R
         None if status.last_decision.is_none() => html.push_str("<td class=dim>not decided yet"),
         None => html.push_str("<td class=dim>nothing"),
     }
+    write_orders(html, status)?;
     match status.alert {
         Some(alert) => write!(
             html,
@@ -157,6 +159,29 @@ fn write_site(html: &mut String, handle: &SiteHandle, status: &Status) -> fmt::R
         None => html.push_str("<td class=dim>none"),
     }
     html.push_str("</tr>");
+    Ok(())
+}
+
+/// What a person ordered, until when and why.
+fn write_orders(html: &mut String, status: &Status) -> fmt::Result {
+    if let Some((role, pin)) = &status.pin {
+        let said = terms(pin.until, &pin.reason);
+        write!(
+            html,
+            "<br><b>pinned</b> to {role}<small>{}</small>",
+            Safe(&said)
+        )?;
+    }
+    if let Some(frozen) = &status.frozen {
+        let Freeze { until, reason } = &frozen.freeze;
+        let said = terms(*until, reason);
+        let whom = match frozen.scope {
+            Scope::Site => "frozen",
+            Scope::All => "all frozen",
+            Scope::Pin => "frozen by the pin",
+        };
+        write!(html, "<br><b>{whom}</b><small>{}</small>", Safe(&said))?;
+    }
     Ok(())
 }
 

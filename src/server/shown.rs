@@ -1,9 +1,14 @@
 //! Decisions and sites as JSON: the names that users rely on.
 
 use crate::failover::SiteHandle;
+use crate::rule::address::Role;
 use crate::rule::decision::{self, OriginView};
+use crate::rule::finding::Phase;
+use crate::rule::standing;
 use jiff::Timestamp;
 use serde::Serialize;
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// A decision as the API, the log and `once --json` show it.
 #[derive(Debug, Serialize)]
@@ -23,7 +28,39 @@ pub struct Decision {
     result: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     duration_seconds: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pin: Option<Pin>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    frozen: Option<Freeze>,
     explanation: String,
+}
+
+/// A pin: the origin that plays MAIN's part.
+#[derive(Debug, Serialize)]
+struct Pin {
+    origin: String,
+    address: String,
+    until: Option<String>,
+    reason: String,
+    forced: bool,
+}
+
+/// A freeze: nothing is written.
+#[derive(Debug, Serialize)]
+pub(super) struct Freeze {
+    scope: &'static str,
+    until: Option<String>,
+    reason: String,
+}
+
+/// One probe that a decision rests on.
+#[derive(Debug, Serialize)]
+struct Probe {
+    started: String,
+    result: &'static str,
+    reason: String,
+    duration_seconds: f64,
+    phases: BTreeMap<&'static str, f64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -39,6 +76,9 @@ struct Origin {
     state: &'static str,
     reason: String,
     probes: u32,
+    /// The probes themselves, of a decision that a confirmation led to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    evidence: Vec<Probe>,
 }
 
 #[derive(Debug, Serialize)]
@@ -57,8 +97,9 @@ pub struct Site {
     record_error: Option<String>,
     origins: Vec<Origin>,
     hold: Option<&'static str>,
-    pin: Option<()>,
+    pin: Option<Pin>,
     frozen: bool,
+    freeze: Option<Freeze>,
     alert: Option<Alert>,
     last_decision: Option<Decision>,
 }
@@ -83,7 +124,56 @@ fn origin(view: &OriginView) -> Origin {
         state: view.state().as_str(),
         reason: view.reason.clone(),
         probes: view.probes,
+        evidence: view.evidence.iter().map(probe).collect(),
     }
+}
+
+fn pin((role, pin): &(Role, standing::Pin)) -> Pin {
+    Pin {
+        origin: role.to_string(),
+        address: pin.place.to_string(),
+        until: pin.until.map(time),
+        reason: pin.reason.to_string(),
+        forced: pin.forced,
+    }
+}
+
+/// Shows a freeze of this scope.
+pub(super) fn freeze(scope: standing::Scope, freeze: &standing::Freeze) -> Freeze {
+    Freeze {
+        scope: scope.as_str(),
+        until: freeze.until.map(time),
+        reason: freeze.reason.to_string(),
+    }
+}
+
+fn frozen(given: &standing::Frozen) -> Freeze {
+    freeze(given.scope, &given.freeze)
+}
+
+fn probe(probed: &decision::Probed) -> Probe {
+    let phases = [
+        (Phase::Resolve, probed.phases.resolve),
+        (Phase::Connect, probed.phases.connect),
+        (Phase::Tls, probed.phases.tls),
+        (Phase::Response, probed.phases.response),
+    ];
+    let reached = phases.into_iter().filter_map(|(phase, took)| {
+        let took = took?;
+        Some((phase.as_str(), seconds(took)))
+    });
+    Probe {
+        started: time(probed.started),
+        result: probed.verdict.as_str(),
+        reason: probed.reason.clone(),
+        duration_seconds: seconds(probed.took),
+        phases: reached.collect(),
+    }
+}
+
+/// Seconds, to the microsecond.
+fn seconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e6
 }
 
 impl Decision {
@@ -105,8 +195,19 @@ impl Decision {
             duration_seconds: given
                 .duration
                 .map(|time| (time.as_secs_f64() * 1000.0).round() / 1000.0),
+            pin: given.pin.as_ref().map(pin),
+            frozen: given.frozen.as_ref().map(frozen),
             explanation: given.explanation.clone(),
         }
+    }
+
+    /// The same without the probes it rests on: a list of sites stays short.
+    fn brief(given: &decision::Decision) -> Decision {
+        let mut shown = Decision::of(given);
+        for origin in &mut shown.origins {
+            origin.evidence.clear();
+        }
+        shown
     }
 }
 
@@ -122,13 +223,14 @@ impl Site {
             record_error: status.record_error.clone(),
             origins: status.origins.iter().map(origin).collect(),
             hold: status.hold.map(|hold| hold.as_str()),
-            pin: None,
-            frozen: false,
+            pin: status.pin.as_ref().map(pin),
+            frozen: status.frozen.is_some(),
+            freeze: status.frozen.as_ref().map(frozen),
             alert: status.alert.map(|alert| Alert {
                 status: alert.status.as_str(),
                 received: time(alert.received),
             }),
-            last_decision: status.last_decision.as_deref().map(Decision::of),
+            last_decision: status.last_decision.as_deref().map(Decision::brief),
         }
     }
 }

@@ -333,8 +333,8 @@ async fn decided(
     let (mut decisions, mut pending) = (Vec::new(), Vec::new());
     for (name, answer) in asked {
         match tokio::time::timeout_at(until, answer).await {
-            Ok(Ok(decision)) => decisions.push(shown::Decision::of(&decision)),
-            Ok(Err(_)) | Err(_) => pending.push(name.to_string()),
+            Ok(Ok(Ok(decision))) => decisions.push(shown::Decision::of(&decision)),
+            Ok(Ok(Err(_)) | Err(_)) | Err(_) => pending.push(name.to_string()),
         }
     }
     (decisions, pending)

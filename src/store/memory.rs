@@ -1,7 +1,8 @@
 //! What is remembered: the types that the store hands out and takes.
 
-pub use crate::failover::{KnownRecord, Undoubted};
+pub use crate::failover::{GuardMemory, KnownRecord, Undoubted};
 use crate::rule::decision::{Decision, Pointer, Reason, SwitchResult};
+use crate::rule::standing::{Freeze, Pin};
 use jiff::Timestamp;
 
 /// What is remembered of a site.
@@ -14,6 +15,9 @@ pub struct SiteMemory {
     /// Switches that were, or may have been, sent inside the window, oldest
     /// first; also those known not to have happened, and no dry runs.
     pub switches: Vec<PastSwitch>,
+    /// The newest switches that are known to have happened, oldest first,
+    /// however long ago: whether returns last is told by them.
+    pub course: Vec<PastSwitch>,
     /// When the newest confirmed switch was sent, however long ago.
     pub last_switch: Option<Timestamp>,
     /// The newest decision in the history.
@@ -23,6 +27,12 @@ pub struct SiteMemory {
     /// The newest switch of which nobody knows yet whether it happened,
     /// however long ago.
     pub open_switch: Option<PastSwitch>,
+    /// A person's pin.
+    pub pin: Option<Pin>,
+    /// A person's freeze of the site.
+    pub freeze: Option<Freeze>,
+    /// Switches up to here count no more: a person released the site.
+    pub released: Option<Timestamp>,
 }
 
 /// A switch that was, or may have been, sent to Cloudflare.

@@ -12,7 +12,7 @@
 //! | `schema` | the tables and their versions |
 //! | `memory` | what is remembered |
 //! | `orders`, `reads` | what can be asked of the thread, in SQL |
-//! | `rows` | the stored form of a decision |
+//! | `rows`, `evidence` | the stored form of a decision |
 //! | `worker` | the thread: batches, retries, retention |
 //! | `backlog` | what the disk refused |
 //! | `watch` | answers in time |
@@ -21,6 +21,7 @@
 
 mod backlog;
 mod error;
+mod evidence;
 mod memory;
 mod open;
 mod orders;
@@ -34,9 +35,12 @@ mod watch;
 mod worker;
 
 use crate::rule::decision::Decision;
+use crate::rule::standing::{Freeze, Pin};
 pub use error::{OpenError, StoreError};
 use jiff::Timestamp;
-pub use memory::{KnownRecord, PastSwitch, Query, SiteMemory, StoredDecision, Undoubted};
+pub use memory::{
+    GuardMemory, KnownRecord, PastSwitch, Query, SiteMemory, StoredDecision, Undoubted,
+};
 use orders::{Answer, Order};
 pub use port::ReadOnly;
 use rows::Row;
@@ -237,6 +241,64 @@ impl SqliteStore {
     ) -> Result<(), StoreError> {
         self.done(Order::Known(site.to_owned(), known.clone()))
             .await
+    }
+
+    /// Remembers a pin of `site`, or that it has ended.
+    ///
+    /// # Errors
+    ///
+    /// If it could not be written (in time); it is then written later.
+    pub async fn save_pin(&self, site: &str, pin: Option<&Pin>) -> Result<(), StoreError> {
+        self.done(Order::Pin(site.to_owned(), pin.cloned())).await
+    }
+
+    /// Remembers a freeze of `site` (of all sites, if the name is empty), or
+    /// that it has ended.
+    ///
+    /// # Errors
+    ///
+    /// If it could not be written (in time); it is then written later.
+    pub async fn save_freeze(&self, site: &str, freeze: Option<&Freeze>) -> Result<(), StoreError> {
+        let order = Order::Freeze(site.to_owned(), freeze.cloned());
+        self.done(order).await
+    }
+
+    /// Remembers that `site` was released at `at` (the brake across all sites,
+    /// if the name is empty): what was counted before counts no more.
+    ///
+    /// # Errors
+    ///
+    /// If it could not be written (in time); it is then written later.
+    pub async fn save_release(&self, site: &str, at: Timestamp) -> Result<(), StoreError> {
+        self.done(Order::Release(site.to_owned(), at)).await
+    }
+
+    /// What is remembered of all sites together, with the sites that left MAIN
+    /// since `since`.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read in time.
+    pub async fn load_guard(&self, since: Timestamp) -> Result<GuardMemory, StoreError> {
+        match self.call(Order::Guard(since)).await? {
+            Answer::Guard(memory) => Ok(*memory),
+            _ => Err(StoreError::Closed),
+        }
+    }
+
+    /// The decision with this id.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read in time.
+    pub async fn decision(&self, id: i64) -> Result<Option<StoredDecision>, StoreError> {
+        let query = Query {
+            site: None,
+            limit: 1,
+            before: id.checked_add(1),
+        };
+        let found = self.decisions(query).await?.pop();
+        Ok(found.filter(|stored| stored.decision.id == Some(id)))
     }
 
     /// The history, newest first. Rows that only another version understands

@@ -1,8 +1,9 @@
 //! What the store is asked to do, and the statements that do it.
 
-use super::reads::{list, load};
+use super::reads::{guard, list, load};
 use super::rows::{Row, length, nanoseconds};
-use super::{KnownRecord, Query, SiteMemory, StoreError, StoredDecision, Undoubted};
+use super::{GuardMemory, KnownRecord, Query, SiteMemory, StoreError, StoredDecision, Undoubted};
+use crate::rule::standing::{Freeze, Pin};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Params, params};
 use std::sync::Arc;
@@ -27,6 +28,10 @@ pub(super) enum Order {
     },
     Undoubted(String, Undoubted),
     Known(String, KnownRecord),
+    Pin(String, Option<Pin>),
+    Freeze(String, Option<Freeze>),
+    Release(String, Timestamp),
+    Guard(Timestamp),
     Close,
     /// Lets the file grow by no more than this many pages: a disk that is full.
     #[cfg(test)]
@@ -38,6 +43,7 @@ pub(super) enum Order {
 pub(super) enum Answer {
     Site(Box<SiteMemory>),
     Decisions(Vec<StoredDecision>),
+    Guard(Box<GuardMemory>),
     Id(i64),
     Done,
 }
@@ -45,7 +51,7 @@ pub(super) enum Answer {
 impl Order {
     pub(super) fn writes(&self) -> bool {
         match self {
-            Order::Load { .. } | Order::List(_) | Order::Close => false,
+            Order::Load { .. } | Order::List(_) | Order::Guard(_) | Order::Close => false,
             #[cfg(test)]
             Order::Room(_) => false,
             _ => true,
@@ -65,6 +71,9 @@ impl Order {
             } => Some((0, site.clone(), fingerprint.clone())),
             Order::Undoubted(site, _) => Some((1, site.clone(), String::new())),
             Order::Known(site, _) => Some((2, site.clone(), String::new())),
+            Order::Pin(site, _) => Some((3, site.clone(), String::new())),
+            Order::Freeze(site, _) => Some((4, site.clone(), String::new())),
+            Order::Release(site, _) => Some((5, site.clone(), String::new())),
             _ => None,
         }
     }
@@ -73,7 +82,7 @@ impl Order {
     pub(super) fn now(&self) -> Option<i64> {
         match self {
             Order::Begin(row) | Order::Record(row) => Some(row.sent_ns.unwrap_or(row.time_ns)),
-            Order::Prove { at, .. } => Some(nanoseconds(*at)),
+            Order::Prove { at, .. } | Order::Release(_, at) => Some(nanoseconds(*at)),
             Order::Undoubted(_, undoubted) => Some(nanoseconds(undoubted.as_of)),
             _ => None,
         }
@@ -99,6 +108,12 @@ pub(super) fn apply(db: &Connection, order: &Order) -> Result<Answer, StoreError
             save_undoubted(db, site, undoubted).map(|()| Answer::Done)
         }
         Order::Known(site, known) => save_known(db, site, known).map(|()| Answer::Done),
+        Order::Pin(site, pin) => save_pin(db, site, pin.as_ref()).map(|()| Answer::Done),
+        Order::Freeze(site, freeze) => {
+            save_freeze(db, site, freeze.as_ref()).map(|()| Answer::Done)
+        }
+        Order::Release(site, at) => save_release(db, site, *at).map(|()| Answer::Done),
+        Order::Guard(since) => guard(db, *since).map(|found| Answer::Guard(Box::new(found))),
         Order::Close => Ok(Answer::Done),
         #[cfg(test)]
         Order::Room(pages) => limit(db, *pages).map(|()| Answer::Done),
@@ -272,6 +287,49 @@ fn save_known(db: &Connection, site: &str, known: &KnownRecord) -> Result<(), St
          ON CONFLICT (name) DO UPDATE SET known_content = excluded.known_content, \
          known_modified_ns = excluded.known_modified_ns",
         params![site, known.content, nanoseconds(known.modified_on)],
+    )?;
+    Ok(())
+}
+
+fn save_pin(db: &Connection, site: &str, pin: Option<&Pin>) -> Result<(), StoreError> {
+    execute(
+        db,
+        "INSERT INTO site (name, pin_place, pin_until_ns, pin_reason, pin_forced) \
+         VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (name) DO UPDATE \
+         SET pin_place = excluded.pin_place, pin_until_ns = excluded.pin_until_ns, \
+             pin_reason = excluded.pin_reason, pin_forced = excluded.pin_forced",
+        params![
+            site,
+            pin.map(|pin| &*pin.place),
+            pin.and_then(|pin| pin.until).map(nanoseconds),
+            pin.map(|pin| &*pin.reason),
+            pin.map(|pin| pin.forced),
+        ],
+    )?;
+    Ok(())
+}
+
+fn save_freeze(db: &Connection, site: &str, freeze: Option<&Freeze>) -> Result<(), StoreError> {
+    execute(
+        db,
+        "INSERT INTO site (name, freeze_reason, freeze_until_ns) VALUES (?1, ?2, ?3) \
+         ON CONFLICT (name) DO UPDATE SET freeze_reason = excluded.freeze_reason, \
+         freeze_until_ns = excluded.freeze_until_ns",
+        params![
+            site,
+            freeze.map(|freeze| &*freeze.reason),
+            freeze.and_then(|freeze| freeze.until).map(nanoseconds),
+        ],
+    )?;
+    Ok(())
+}
+
+fn save_release(db: &Connection, site: &str, at: Timestamp) -> Result<(), StoreError> {
+    execute(
+        db,
+        "INSERT INTO site (name, released_ns) VALUES (?1, ?2) \
+         ON CONFLICT (name) DO UPDATE SET released_ns = excluded.released_ns",
+        params![site, nanoseconds(at)],
     )?;
     Ok(())
 }

@@ -1,8 +1,11 @@
 //! The state file as a site's loop uses it.
 
 use super::{Query, SqliteStore, StoreError};
-use crate::failover::{KnownRecord, PastSwitch, SiteMemory, Store, StoreFault, Undoubted};
+use crate::failover::{
+    GuardMemory, KnownRecord, PastSwitch, SiteMemory, Store, StoreFault, Undoubted,
+};
 use crate::rule::decision::Decision;
+use crate::rule::standing::{Freeze, Pin};
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use std::time::Duration;
@@ -46,20 +49,25 @@ async fn load(
     Ok(SiteMemory {
         proofs: stored.proofs,
         undoubted: stored.undoubted,
-        switches: stored
-            .switches
-            .iter()
-            .map(|past| PastSwitch {
-                id: past.id,
-                at: past.at,
-                applied: past.applied,
-            })
-            .collect(),
+        switches: stored.switches.iter().map(past).collect(),
+        course: stored.course.iter().map(past).collect(),
         last_switch: stored.last_switch,
         last_decision: stored.last_decision,
         known_record: stored.known_record,
         open_switch,
+        pin: stored.pin,
+        freeze: stored.freeze,
+        released: stored.released,
     })
+}
+
+fn past(stored: &super::PastSwitch) -> PastSwitch {
+    PastSwitch {
+        id: stored.id,
+        at: stored.at,
+        applied: stored.applied,
+        reason: stored.reason,
+    }
 }
 
 impl Store for SqliteStore {
@@ -116,6 +124,29 @@ impl Store for SqliteStore {
         })
     }
 
+    fn save_pin<'a>(&'a self, site: &'a str, pin: Option<&'a Pin>) -> Answer<'a, ()> {
+        Box::pin(async move { SqliteStore::save_pin(self, site, pin).await.map_err(fault) })
+    }
+
+    fn save_freeze<'a>(&'a self, site: &'a str, freeze: Option<&'a Freeze>) -> Answer<'a, ()> {
+        Box::pin(async move {
+            let done = SqliteStore::save_freeze(self, site, freeze).await;
+            done.map_err(fault)
+        })
+    }
+
+    fn save_release<'a>(&'a self, site: &'a str, at: Timestamp) -> Answer<'a, ()> {
+        Box::pin(async move {
+            SqliteStore::save_release(self, site, at)
+                .await
+                .map_err(fault)
+        })
+    }
+
+    fn load_guard(&self, since: Timestamp) -> Answer<'_, GuardMemory> {
+        Box::pin(async move { SqliteStore::load_guard(self, since).await.map_err(fault) })
+    }
+
     fn healthy(&self) -> bool {
         SqliteStore::healthy(self)
     }
@@ -165,6 +196,22 @@ impl Store for ReadOnly {
 
     fn save_known_record<'a>(&'a self, _: &'a str, _: &'a KnownRecord) -> Answer<'a, ()> {
         left_out(())
+    }
+
+    fn save_pin<'a>(&'a self, _: &'a str, _: Option<&'a Pin>) -> Answer<'a, ()> {
+        left_out(())
+    }
+
+    fn save_freeze<'a>(&'a self, _: &'a str, _: Option<&'a Freeze>) -> Answer<'a, ()> {
+        left_out(())
+    }
+
+    fn save_release<'a>(&'a self, _: &'a str, _: Timestamp) -> Answer<'a, ()> {
+        left_out(())
+    }
+
+    fn load_guard(&self, since: Timestamp) -> Answer<'_, GuardMemory> {
+        Store::load_guard(&self.0, since)
     }
 
     fn healthy(&self) -> bool {

@@ -2,10 +2,16 @@
 
 use super::orders::{one, read};
 use super::rows::{self, duration_of, nanoseconds, timestamp};
-use super::{KnownRecord, Query, SiteMemory, StoreError, StoredDecision, Undoubted};
+use super::{
+    GuardMemory, KnownRecord, PastSwitch, Query, SiteMemory, StoreError, StoredDecision, Undoubted,
+};
+use crate::rule::standing::{Freeze, Pin};
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, Params, params, params_from_iter, types::Value};
 use std::time::Duration;
+
+/// Switches of a site by which to tell whether its returns last.
+const COURSE: usize = 64;
 
 fn many<T>(
     db: &Connection,
@@ -27,7 +33,8 @@ pub(super) fn load(
     let mut memory = one(
         db,
         "SELECT undoubted_fingerprint, undoubted_observed_ns, undoubted_as_of_ns, known_content, \
-         known_modified_ns, last_switch_ns FROM site WHERE name = ?1",
+         known_modified_ns, last_switch_ns, pin_place, pin_until_ns, pin_reason, pin_forced, \
+         freeze_reason, freeze_until_ns, released_ns FROM site WHERE name = ?1",
         [site],
         remembered,
     )?
@@ -51,6 +58,7 @@ pub(super) fn load(
         rows::past_switch,
     )?;
     memory.switches = switches.into_iter().collect::<Result<_, _>>()?;
+    memory.course = course(db, site)?;
     let sql = format!(
         "SELECT {} FROM decision WHERE site = ?1 AND sent_ns IS NOT NULL AND applied IS NULL \
          ORDER BY id DESC LIMIT 1",
@@ -64,6 +72,67 @@ pub(super) fn load(
     };
     memory.last_decision = list(db, &newest)?.pop().map(|stored| stored.decision);
     Ok(memory)
+}
+
+/// The newest switches that happened, oldest first.
+fn course(db: &Connection, site: &str) -> Result<Vec<PastSwitch>, StoreError> {
+    let sql = format!(
+        "SELECT {} FROM decision WHERE site = ?1 AND sent_ns IS NOT NULL AND applied = 1 \
+         ORDER BY sent_ns DESC, id DESC LIMIT {COURSE}",
+        rows::SWITCH
+    );
+    let newest = many(db, &sql, [site], rows::past_switch)?;
+    newest.into_iter().rev().collect()
+}
+
+/// What is remembered of all sites together.
+pub(super) fn guard(db: &Connection, since: Timestamp) -> Result<GuardMemory, StoreError> {
+    let mut memory = one(
+        db,
+        "SELECT freeze_reason, freeze_until_ns, released_ns FROM site WHERE name = ''",
+        [],
+        |row| {
+            Ok(GuardMemory {
+                freeze: freeze(row, 0)?,
+                released: row.get::<_, Option<i64>>(2)?.map(timestamp),
+                left_main: Vec::new(),
+            })
+        },
+    )?
+    .unwrap_or_default();
+    memory.left_main = many(
+        db,
+        "SELECT site, max(sent_ns) FROM decision WHERE sent_ns >= ?1 AND reason = 'failover' \
+         AND from_role = 'main' AND result IS NOT NULL AND applied IS NOT 0 GROUP BY site",
+        [nanoseconds(since)],
+        |row| {
+            let site: String = row.get(0)?;
+            Ok((site.into(), timestamp(row.get(1)?)))
+        },
+    )?;
+    Ok(memory)
+}
+
+fn freeze(row: &rusqlite::Row<'_>, at: usize) -> rusqlite::Result<Option<Freeze>> {
+    let reason: Option<String> = row.get(at)?;
+    let until: Option<i64> = row.get(at + 1)?;
+    Ok(reason.map(|reason| Freeze {
+        reason: reason.into(),
+        until: until.map(timestamp),
+    }))
+}
+
+fn pin(row: &rusqlite::Row<'_>, at: usize) -> rusqlite::Result<Option<Pin>> {
+    let place: Option<String> = row.get(at)?;
+    let until: Option<i64> = row.get(at + 1)?;
+    let reason: Option<String> = row.get(at + 2)?;
+    let forced: Option<bool> = row.get(at + 3)?;
+    Ok(place.map(|place| Pin {
+        place: place.into(),
+        until: until.map(timestamp),
+        reason: reason.unwrap_or_default().into(),
+        forced: forced.unwrap_or_default(),
+    }))
 }
 
 fn remembered(row: &rusqlite::Row<'_>) -> rusqlite::Result<SiteMemory> {
@@ -87,6 +156,9 @@ fn remembered(row: &rusqlite::Row<'_>) -> rusqlite::Result<SiteMemory> {
                 modified_on: timestamp(modified),
             }),
         last_switch: switched.map(timestamp),
+        pin: pin(row, 6)?,
+        freeze: freeze(row, 10)?,
+        released: row.get::<_, Option<i64>>(12)?.map(timestamp),
         ..SiteMemory::default()
     })
 }

@@ -3,6 +3,7 @@
 //! The serde structs here are the stored form alone: neither the API's nor the
 //! domain's types may leak into the file, or a renamed field would lose history.
 
+use super::evidence::{Freeze, Probe, StoredPin};
 use super::{PastSwitch, StoreError, StoredDecision};
 use crate::rule::address::Role;
 use crate::rule::decision::{Decision, OriginView, Pointer, Reason, SwitchResult, Trigger};
@@ -41,7 +42,7 @@ impl Row {
     /// The row of a decision that is complete.
     pub(super) fn complete(decision: &Decision) -> Row {
         let applied = match decision.result {
-            Some(SwitchResult::Confirmed) => Some(true),
+            Some(SwitchResult::Confirmed | SwitchResult::Ineffective) => Some(true),
             Some(SwitchResult::Rejected) => Some(false),
             Some(SwitchResult::Unconfirmed | SwitchResult::DryRun) | None => None,
         };
@@ -89,6 +90,10 @@ struct Detail {
     trigger: String,
     steps: Vec<u8>,
     origins: Vec<Origin>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pin: Option<StoredPin>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    frozen: Option<Freeze>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -99,6 +104,9 @@ struct Origin {
     reason: String,
     probes: u32,
     failed: u32,
+    /// The probes that decided it; files of older versions have none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    evidence: Vec<Probe>,
 }
 
 impl Detail {
@@ -110,11 +118,14 @@ impl Detail {
             reason: view.reason.clone(),
             probes: view.probes,
             failed: view.failed,
+            evidence: view.evidence.iter().map(Probe::of).collect(),
         };
         Detail {
             trigger: decision.trigger.as_str().into(),
             steps: decision.steps.clone(),
             origins: decision.origins.iter().map(origin).collect(),
+            pin: decision.pin.as_ref().map(StoredPin::of),
+            frozen: decision.frozen.as_ref().map(Freeze::of),
         }
     }
 
@@ -133,6 +144,11 @@ impl Origin {
             reason: self.reason,
             probes: self.probes,
             failed: self.failed,
+            evidence: self
+                .evidence
+                .into_iter()
+                .map(Probe::probed)
+                .collect::<Result<_, _>>()?,
         })
     }
 }
@@ -171,6 +187,8 @@ pub(super) fn stored(
             to: to.map(known_pointer).transpose()?,
             result: result.as_deref().map(result_of).transpose()?,
             duration: duration.map(duration_of),
+            pin: detail.pin.map(StoredPin::pin).transpose()?,
+            frozen: detail.frozen.map(Freeze::frozen).transpose()?,
             explanation,
         })
     };
@@ -225,7 +243,7 @@ fn pointer(role: &str, address: &str) -> Result<Pointer, String> {
     })
 }
 
-fn role_of(word: &str) -> Option<Role> {
+pub(super) fn role_of(word: &str) -> Option<Role> {
     match word {
         "main" => Some(Role::Main),
         "backup" => Some(Role::Backup(1)),
@@ -263,12 +281,16 @@ fn result_of(word: &str) -> Result<SwitchResult, String> {
     SwitchResult::from_word(word).ok_or_else(|| unknown_word(word))
 }
 
-fn one_of<T: Copy>(all: &[T], name: fn(T) -> &'static str, word: &str) -> Result<T, String> {
+pub(super) fn one_of<T: Copy>(
+    all: &[T],
+    name: fn(T) -> &'static str,
+    word: &str,
+) -> Result<T, String> {
     let found = all.iter().copied().find(|&one| name(one) == word);
     found.ok_or_else(|| unknown_word(word))
 }
 
-fn unknown_word(word: &str) -> String {
+pub(super) fn unknown_word(word: &str) -> String {
     format!("{word:?} is unknown to this version")
 }
 
@@ -314,6 +336,11 @@ mod tests {
             Reason::Hold(HoldReason::Foreign) => 12,
             Reason::Hold(HoldReason::RecordShape) => 13,
             Reason::Hold(HoldReason::CloudflareUnavailable) => 14,
+            Reason::Switch(SwitchKind::Pin) => 15,
+            Reason::Hold(HoldReason::Frozen) => 16,
+            Reason::Hold(HoldReason::Blind) => 17,
+            Reason::Hold(HoldReason::Brake) => 18,
+            Reason::Hold(HoldReason::EdgeUp) => 19,
         }
     }
 

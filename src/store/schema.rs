@@ -8,7 +8,7 @@ pub(super) const SCHEMA_VERSION: i64 = MIGRATIONS.len() as i64;
 
 /// The n-th entry leads from schema n to schema n + 1. Never edited once
 /// released: a change of the tables is a new entry.
-pub(super) const MIGRATIONS: &[&str] = &[FIRST];
+pub(super) const MIGRATIONS: &[&str] = &[FIRST, ORDERS];
 
 /// Times are nanoseconds since 1970, durations nanoseconds. Typed columns are
 /// those that are queried or amended; `detail` is JSON with the rest.
@@ -57,4 +57,17 @@ CREATE TABLE site (
 
 -- always empty: a row is written and deleted to learn whether there is room
 CREATE TABLE room (filler BLOB) STRICT;
+"#;
+
+/// What people ordered: pins, freezes, releases. The row with an empty name is
+/// of all sites together.
+const ORDERS: &str = r#"
+ALTER TABLE site ADD COLUMN pin_place TEXT;
+ALTER TABLE site ADD COLUMN pin_until_ns INTEGER;
+ALTER TABLE site ADD COLUMN pin_reason TEXT;
+ALTER TABLE site ADD COLUMN pin_forced INTEGER;
+ALTER TABLE site ADD COLUMN freeze_reason TEXT;
+ALTER TABLE site ADD COLUMN freeze_until_ns INTEGER;
+-- switches up to here count no more
+ALTER TABLE site ADD COLUMN released_ns INTEGER;
 "#;

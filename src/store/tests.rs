@@ -29,6 +29,8 @@ fn decision(second: i64) -> Decision {
         to: None,
         result: None,
         duration: None,
+        pin: None,
+        frozen: None,
         explanation: "because ".repeat(400),
     }
 }

@@ -57,4 +57,5 @@ fn the_parts_in_comments_are_right_too() {
     let site = &config.sites[0];
     assert_eq!(site.matchers.len(), 2);
     assert_eq!(site.probe.path, "/health");
+    assert!(site.edge.probe);
 }

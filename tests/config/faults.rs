@@ -16,9 +16,9 @@ fn sections_say_what_to_write_instead() {
         ("[prob]\nport = 1", "unknown key `prob`, did you mean `probe`?".into()),
         ("[probe]\nintervall = \"1s\"", "probe: unknown key `probe.intervall`, did you mean `probe.interval`?".into()),
         ("[probe]\nfall = 3", "probe: unknown key `probe.fall`, did you mean `rule.fall`?".into()),
-        ("[rule]\ntimeout = \"3s\"", "rule: unknown key `rule.timeout`, did you mean `cloudflare.timeout` or `probe.timeout`?".into()),
+        ("[rule]\ntimeout = \"3s\"", "rule: unknown key `rule.timeout`, did you mean `cloudflare.timeout` or `probe.timeout` or `edge.timeout`?".into()),
         ("[alerts]\nthreshold = 3", "alerts: unknown key `alerts.threshold`; there are `site_label`, `ttl`".into()),
-        ("[frobnicate]\na = 1", "unknown key `frobnicate`; there are `server`, `cloudflare`, `probe`, `rule`, `alerts`, `state`, `site`".into()),
+        ("[frobnicate]\na = 1", "unknown key `frobnicate`; there are `server`, `cloudflare`, `probe`, `rule`, `guard`, `edge`, `alerts`, `state`, `site`".into()),
         // Wrong types.
         ("[rule]\nfall = \"three\"", r#"rule.fall: must be a whole number from 1 to 1000, not "three""#.into()),
         ("[rule]\nfall = 2.5", "rule.fall: must be a whole number from 1 to 1000, not 2.5".into()),
@@ -41,6 +41,8 @@ fn sections_say_what_to_write_instead() {
         ("[rule]\nconfirm_interval = \"0ms\"", r#"rule.confirm_interval: must be longer than zero, not "0ms": write at least "1ms""#.into()),
         ("[rule]\nswitch_window = \"0s\"", r#"rule.switch_window: must be longer than zero, not "0s": write at least "1ms""#.into()),
         ("[alerts]\nttl = \"0s\"", r#"alerts.ttl: must be longer than zero, not "0s": write at least "1ms""#.into()),
+        ("[edge]\ntimeout = \"0s\"", r#"edge.timeout: must be longer than zero, not "0s": write at least "1ms""#.into()),
+        ("[edge]\nsettle = \"0s\"", r#"edge.settle: must be longer than zero, not "0s": write at least "1ms""#.into()),
         ("[state]\nkeep = \"0s\"", r#"state.keep: must be longer than zero, not "0s": write at least "1ms""#.into()),
         // Numbers.
         ("[rule]\nfall = 0", "rule.fall: must be a whole number from 1 to 1000, not 0".into()),
@@ -87,6 +89,44 @@ fn sections_say_what_to_write_instead() {
             [format!("DIR/o.toml: {expected}")],
             "{text}"
         );
+    }
+}
+
+/// What stands as `[edge] address`, and the sentence after the key.
+#[test]
+fn an_address_of_the_edge_is_a_scheme_a_host_and_a_port() {
+    let like = r#"write one such as "https://192.0.2.80:8443", or "" for what a resolver finds"#;
+    let more = "holds more than a host and a port, but the path asked for is probe.path";
+    let cases: &[(&str, String)] = &[
+        ("192.0.2.80", format!(r#""192.0.2.80" is no http or https URL: {like}"#)),
+        ("ftp://192.0.2.80", format!(r#""ftp://192.0.2.80" is no http or https URL: {like}"#)),
+        ("https://", format!(r#""https://" names no host: {like}"#)),
+        ("https://:443", format!(r#""https://:443" names no host: {like}"#)),
+        ("https://a/b", format!(r#""https://a/b" {more}: {like}"#)),
+        ("https://a//", format!(r#""https://a//" {more}: {like}"#)),
+        ("https://a?b", format!(r#""https://a?b" {more}: {like}"#)),
+        ("https://a/?", format!(r#""https://a/?" {more}: {like}"#)),
+        ("https://a#b", format!(r#""https://a#b" {more}: {like}"#)),
+        ("https://a:0", format!(r#""https://a:0" has a port that is none: {like}"#)),
+        ("https://a:", format!(r#""https://a:" has a port that is none: {like}"#)),
+        ("https://a:+80", format!(r#""https://a:+80" has a port that is none: {like}"#)),
+        ("https://a:65536", format!(r#""https://a:65536" has a port that is none: {like}"#)),
+        ("https://2001:db8::80", r#""https://2001:db8::80" has an IPv6 address without brackets: write it like "https://[2001:db8::80]""#.into()),
+        ("https://[2001:db8::80]8443", r#""https://[2001:db8::80]8443" has an IPv6 address without brackets: write it like "https://[2001:db8::80]""#.into()),
+        ("https://a_b c", r#""a_b c" is no hostname: only letters, digits, hyphens, underscores and dots may stand in one"#.into()),
+        ("https://0.0.0.0", format!("0.0.0.0 is an unspecified address: {like}")),
+    ];
+    for (address, expected) in cases {
+        assert_eq!(
+            faults(&minimal(&format!("[edge]\naddress = \"{address}\"")), &[]),
+            [format!("DIR/o.toml: edge.address: {expected}")],
+            "{address}"
+        );
+    }
+    for address in ["https://me:hush@a/", "me:hush@a"] {
+        let said = faults(&minimal(&format!("[edge]\naddress = \"{address}\"")), &[]);
+        let expected = format!("DIR/o.toml: edge.address: holds a user or a password: {like}");
+        assert_eq!(said, [expected]);
     }
 }
 

@@ -1,7 +1,7 @@
 //! What is taken: layers, the environment, normal forms, warnings, secrets.
 
 use super::{SITE, good, load_in, minimal};
-use originswitch::config::{ProbeKind, TokenSource, Zone, parse_listen};
+use originswitch::config::{EdgeAddress, ProbeKind, TokenSource, Zone, parse_listen};
 use originswitch::rule::address::{Address, Place};
 use originswitch::rule::{Failback, Stance};
 use std::time::Duration;
@@ -42,6 +42,72 @@ fn a_key_left_out_has_its_default() {
     assert_eq!(policy.foreign_edit, Stance::Hold);
     assert_eq!(policy.failback_after, seconds(300));
     assert!(policy.require_proof && !policy.dry_run);
+    let edge = &site.edge;
+    assert!(!edge.probe && edge.address.is_none());
+    assert_eq!((edge.timeout, edge.settle), (seconds(5), seconds(60)));
+}
+
+#[test]
+fn a_site_is_asked_for_at_an_edge_of_its_own() {
+    let global = "[edge]\nprobe = true\naddress = \"https://192.0.2.80\"\ntimeout = \"3s\"";
+    let own = "[site.edge]\naddress = \"http://[2001:DB8::80]:8080/\"\n";
+    let text = format!("{}{own}", minimal(global));
+    let config = good(&text, &[("ORIGINSWITCH_EDGE__TIMEOUT", "4s")]);
+    let edge = &config.sites[0].edge;
+    let address = EdgeAddress {
+        tls: false,
+        host: "2001:db8::80".into(),
+        port: 8080,
+    };
+    assert!(edge.probe);
+    assert_eq!(edge.address.as_ref(), Some(&address));
+    assert_eq!((edge.timeout, edge.settle), (seconds(4), seconds(60)));
+    let shown = config.effective();
+    let line = "edge = { probe = true, address = \"http://[2001:db8::80]:8080\", \
+                timeout = \"4s\", settle = \"1m\" }\n";
+    assert!(shown.contains(line), "{shown}");
+    // Empty means: no longer that of all sites.
+    let own = "[site.edge]\naddress = \"\"\n";
+    let config = good(&format!("{}{own}", minimal(global)), &[]);
+    assert_eq!(config.sites[0].edge.address, None);
+}
+
+#[test]
+fn an_address_of_the_edge_may_leave_out_its_port() {
+    for (text, expected) in [
+        ("https://192.0.2.80", "https://192.0.2.80:443"),
+        ("HTTP://192.0.2.80", "http://192.0.2.80:80"),
+        (
+            "https://Edge.Example.NET.:8443/",
+            "https://edge.example.net:8443",
+        ),
+        ("http://localhost", "http://localhost:80"),
+        ("https://[2001:db8::80]", "https://[2001:db8::80]:443"),
+    ] {
+        let config = good(&minimal(&format!("[edge]\naddress = \"{text}\"")), &[]);
+        let address = config.sites[0].edge.address.as_ref().unwrap();
+        assert_eq!(address.to_string(), expected);
+    }
+}
+
+/// A reload leaves a site alone whose printed form is what it was.
+#[test]
+fn a_change_of_the_edge_shows_in_the_printed_site() {
+    let print = |edge: &str| format!("{:?}", good(&minimal(edge), &[]).sites[0]);
+    let mut seen = vec![print("")];
+    for other in [
+        "probe = true",
+        "address = \"https://192.0.2.80\"",
+        "address = \"http://192.0.2.80\"",
+        "address = \"https://192.0.2.80:8443\"",
+        "timeout = \"6s\"",
+        "settle = \"6s\"",
+    ] {
+        let site = print(&format!("[edge]\n{other}"));
+        assert!(!seen.contains(&site), "{other}");
+        seen.push(site);
+    }
+    assert_eq!(print("[edge]\nprobe = false\nsettle = \"1m\""), seen[0]);
 }
 
 #[test]

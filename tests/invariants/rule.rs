@@ -2,13 +2,15 @@
 
 use jiff::{SignedDuration, Timestamp};
 use originswitch::rule::address::Role;
-use originswitch::rule::brakes::{Circumstances, Foreign, HoldReason};
+use originswitch::rule::brakes::{Circumstances, Foreign, HoldReason, Together};
 use originswitch::rule::decision::{
-    OriginView, Outcome, Plan, Pointer, Reason, RecordView, Snapshot, Trigger, decide,
+    Order, OriginView, Outcome, Plan, Pointer, Reason, RecordView, Snapshot, Trigger, decide,
 };
 use originswitch::rule::finding::{Finding, Observation, Phases, Verdict};
 use originswitch::rule::health::{Answer, Thresholds, Trial};
+use originswitch::rule::standing::{Freeze, Frozen, Scope};
 use originswitch::rule::walk::{KeepReason, SwitchKind};
+use originswitch::rule::witness::{Edge, Sight};
 use originswitch::rule::{Failback, Moment, Policy, Stance};
 use proptest::prelude::*;
 use std::time::Duration;
@@ -40,6 +42,8 @@ fn policy() -> impl Strategy<Value = Policy> {
                 foreign_edit: stance(d),
                 max_switches,
                 switch_window: window,
+                failback_max: after * 4,
+                verify_after: Duration::from_secs(5),
                 dry_run,
             }
         },
@@ -49,8 +53,10 @@ fn policy() -> impl Strategy<Value = Policy> {
 fn circumstances() -> impl Strategy<Value = Circumstances> {
     let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
     let ages = prop::collection::vec(0..7_200i64, 0..10);
-    (flags, duration(900), duration(1_200), ages, any::<bool>()).prop_map(
-        |((proven, firing, edited, state_ok), undoubted, resolvers_need, mut ages, asked_for)| {
+    let told = (any::<bool>(), ordered(), witnesses());
+    (flags, duration(900), duration(1_200), ages, told).prop_map(
+        |((proven, firing, edited, state_ok), undoubted, resolvers_need, mut ages, told)| {
+            let (asked_for, (frozen, together), (relapses, sight, edge)) = told;
             ages.sort_unstable();
             Circumstances {
                 now: second(0),
@@ -67,9 +73,50 @@ fn circumstances() -> impl Strategy<Value = Circumstances> {
                 }),
                 state_ok,
                 asked_for,
+                frozen,
+                relapses,
+                together,
+                sight,
+                edge,
             }
         },
     )
+}
+
+/// What people and other sites have to do with it.
+fn ordered() -> impl Strategy<Value = (Option<Frozen>, Option<Together>)> {
+    let scope = prop_oneof![Just(Scope::Site), Just(Scope::All), Just(Scope::Pin)];
+    let freeze = Freeze {
+        until: Some(second(90)),
+        reason: "move".into(),
+    };
+    let frozen = scope.prop_map(move |scope| Frozen {
+        scope,
+        freeze: freeze.clone(),
+    });
+    let together = Together {
+        left: 3,
+        allowed: 3,
+        window: Duration::from_secs(300),
+        until: Some(second(40)),
+    };
+    let rarely = |weight| prop::option::weighted(weight, Just(()));
+    (prop::option::weighted(0.2, frozen), rarely(0.2))
+        .prop_map(move |(frozen, engaged)| (frozen, engaged.map(|()| together.clone())))
+}
+
+fn witnesses() -> impl Strategy<Value = (u32, Sight, Edge)> {
+    let sight =
+        prop_oneof![6 => Just(Sight::Clear), 1 => Just(Sight::Pending), 1 => Just(Sight::Blind)];
+    let edge = prop_oneof![
+        6 => Just(Edge::Off),
+        1 => Just(Edge::Pending),
+        1 => Just(Edge::Serves),
+        1 => Just(Edge::Fails(521)),
+        1 => Just(Edge::Silent),
+        1 => Just(Edge::Abstains),
+    ];
+    (0..4u32, sight, edge)
 }
 
 fn answer() -> impl Strategy<Value = Answer> {
@@ -92,6 +139,7 @@ fn view(role: Role, answer: Answer) -> OriginView {
         reason: String::new(),
         probes: 3,
         failed: 3,
+        evidence: Vec::new(),
     }
 }
 
@@ -124,7 +172,12 @@ fn snapshot() -> impl Strategy<Value = Snapshot> {
                 given.on_other = true;
                 given.proven = true;
             }
+            for origin in &mut origins {
+                origin.answer = given.sight.believe(origin.answer);
+            }
             Snapshot {
+                pin: None,
+                order: None,
                 site: "www".into(),
                 trigger: Trigger::Timer,
                 record,
@@ -152,6 +205,13 @@ fn lax(policy: &Policy, seen: &Snapshot) -> (Policy, Snapshot) {
     seen.given.alert_until = None;
     seen.given.switches.clear();
     seen.given.state_ok = true;
+    seen.given.frozen = None;
+    seen.given.together = None;
+    seen.given.edge = Edge::Off;
+    if seen.given.sight != Sight::Clear {
+        // What it took from the answers is taken; returns are free.
+        seen.given.sight = Sight::Clear;
+    }
     (policy, seen)
 }
 
@@ -168,7 +228,7 @@ fn switch(outcome: &Outcome) -> Option<(SwitchKind, usize)> {
             to,
             ..
         }) => Some((*kind, to.unwrap())),
-        Outcome::Plan(_) | Outcome::Wait(_) => None,
+        Outcome::Plan(_) | Outcome::Wait | Outcome::Refused(_) => None,
     }
 }
 
@@ -258,6 +318,7 @@ proptest! {
                     prop_assert_eq!(to, seen.main);
                     prop_assert_eq!(current(&seen), Some(Answer::Up));
                 }
+                SwitchKind::Pin => prop_assert!(false, "nobody ordered it"),
             }
         }
     }
@@ -310,11 +371,19 @@ proptest! {
         let (lax_policy, lax_seen) = lax(&policy, &seen);
         let free = decide(&lax_policy, &lax_seen);
         let Outcome::Plan(free_plan) = &free else {
-            prop_assert!(matches!(braked, Outcome::Wait(_)));
+            prop_assert!(matches!(braked, Outcome::Wait));
             return Ok(());
         };
         let Outcome::Plan(plan) = &braked else {
-            return Err(TestCaseError::fail("a brake waits for probes"));
+            // A flight waits for the first answer through the edge, a return
+            // for the control targets.
+            let waits = match free_plan.reason {
+                Reason::Switch(SwitchKind::Failover) => seen.given.edge == Edge::Pending,
+                Reason::Switch(SwitchKind::Failback) => seen.given.sight == Sight::Pending,
+                _ => false,
+            };
+            prop_assert!(waits, "{:?}", free);
+            return Ok(());
         };
         prop_assert_eq!(&plan.steps, &free_plan.steps);
         prop_assert_eq!(plan.to, free_plan.to);
@@ -322,11 +391,61 @@ proptest! {
             (Reason::Switch(kind), Reason::Hold(hold)) => {
                 let stops_flights = matches!(
                     hold,
-                    HoldReason::Unproven | HoldReason::SwitchBudget | HoldReason::UnknownOrigin
+                    HoldReason::Unproven
+                        | HoldReason::SwitchBudget
+                        | HoldReason::UnknownOrigin
+                        | HoldReason::Frozen
+                        | HoldReason::EdgeUp
+                        | HoldReason::Brake
                 );
                 prop_assert!(kind == SwitchKind::Failback || stops_flights, "{:?}", hold);
             }
+            (Reason::Hold(HoldReason::Unconfirmed), Reason::Hold(HoldReason::Blind)) => {}
             (free, braked) => prop_assert_eq!(free, braked),
+        }
+    }
+
+    #[test]
+    fn seven_a_freeze_lets_nothing_through(
+        policy in policy(), seen in snapshot(), to in any::<prop::sample::Index>(), force in any::<bool>(),
+    ) {
+        let order = Order { to: to.index(seen.configured), force };
+        for order in [None, Some(order)] {
+            let mut seen = Snapshot { order, ..seen.clone() };
+            seen.given.frozen = Some(Frozen {
+                scope: Scope::All,
+                freeze: Freeze { until: None, reason: "".into() },
+            });
+            prop_assert_eq!(switch(&decide(&policy, &seen)), None);
+        }
+    }
+
+    #[test]
+    fn a_person_moves_a_site_to_what_is_up_or_by_force_and_needs_no_steps(
+        policy in policy(), seen in snapshot(), to in any::<prop::sample::Index>(), force in any::<bool>(),
+    ) {
+        let order = Order { to: to.index(seen.configured), force };
+        let seen = Snapshot { order: Some(order), main: order.to, ..seen };
+        let there = seen.record == RecordView::Origin(order.to);
+        let up = seen.origins[order.to].answer == Answer::Up;
+        match decide(&policy, &seen) {
+            Outcome::Plan(Plan { reason: Reason::Switch(SwitchKind::Pin), steps, to, .. }) => {
+                prop_assert_eq!((steps, to), (Vec::new(), Some(order.to)));
+                prop_assert!(!there && (up || force));
+            }
+            Outcome::Refused(_) => prop_assert!(!up && !force),
+            Outcome::Plan(plan) => {
+                let held = matches!(plan.reason, Reason::Hold(_));
+                prop_assert!(there || held, "{:?}", plan);
+            }
+            Outcome::Wait => {}
+        }
+    }
+
+    #[test]
+    fn three_while_we_see_nothing_nothing_changes(policy in policy(), seen in snapshot()) {
+        if seen.given.sight != Sight::Clear {
+            prop_assert_eq!(switch(&decide(&policy, &seen)), None);
         }
     }
 

@@ -271,7 +271,7 @@ async fn a_server_that_wants_our_certificate_is_broken_with_its_alert() {
     let (at, _) = answering_tls(config, OK).await;
     let expected = broken(
         Phase::Response,
-        "the origin sent the alert CertificateRequired",
+        "the server sent the alert CertificateRequired",
     );
     assert_eq!(https(at, |s| s.ca_file = Some(path)).await, expected);
 }

@@ -1,6 +1,7 @@
-//! The simulated Cloudflare behaves as the real one does.
+//! The simulated Cloudflare and its edge behave as the real ones do.
 
 mod access;
+mod edge;
 mod faults;
 mod reading;
 mod writing;

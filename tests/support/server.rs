@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use originswitch::sandbox::cloudflare::{Logged, Options, Permission, RecordSpec, TokenSpec};
-use originswitch::sandbox::{Behaviour, Cloudflare, Origin};
+use originswitch::sandbox::{Behaviour, Cloudflare, Edge, Origin, edge};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -461,6 +461,7 @@ pub struct World {
     pub rule: String,
     pub probe: String,
     pub cloudflare_keys: String,
+    pub edge_keys: String,
     pub more: String,
     net: [u8; 3],
 }
@@ -496,11 +497,23 @@ impl World {
             rule: "confirm_for = \"1s\"\nfailback_after = \"1s\"\n".into(),
             probe: String::new(),
             cloudflare_keys: String::new(),
+            edge_keys: String::new(),
             more: String::new(),
             net,
         };
         std::fs::write(world.folder.path("token"), TOKEN).unwrap();
         world
+    }
+
+    /// Starts an edge before this world's origins, and has the configuration
+    /// ask it; it ends with its handle.
+    pub fn edge(&mut self) -> Edge {
+        let options = edge::Options::default();
+        let edge = Edge::start(self.address(2), None, &self.cloudflare, options).unwrap();
+        edge.origin_at(self.main.addr());
+        edge.origin_at(self.backup.addr());
+        self.edge_keys = format!("probe = true\naddress = \"{}\"\n", edge.url());
+        edge
     }
 
     /// A further address of this world's own network, on any port.
@@ -540,11 +553,13 @@ impl World {
         format!(
             "[cloudflare]\napi_token_file = \"token\"\napi_url = \"{}\"\nrequests_per_5m = 100000\n{}\n\
              [probe]\nkind = \"http\"\ninterval = \"500ms\"\ntimeout = \"1s\"\n{}\n\
-             [rule]\nconfirm_interval = \"100ms\"\n{}\n",
+             [rule]\nconfirm_interval = \"100ms\"\n{}\n\
+             [edge]\n{}\n",
             self.cloudflare.url(),
             self.cloudflare_keys,
             self.probe,
             self.rule,
+            self.edge_keys,
         )
     }
 

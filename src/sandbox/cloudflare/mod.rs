@@ -32,12 +32,11 @@ use std::{fmt, io};
 
 use jiff::Timestamp;
 use tokio::sync::Mutex as AsyncMutex;
-use tokio::task::JoinHandle;
 
 use self::state::State;
 use self::zone::{Account, Zone};
 use super::faults::{Effect, Fault, FaultId, Matcher};
-use super::listen;
+use super::{Server, listen};
 
 /// A handle on a running simulated Cloudflare; clones are the same one.
 ///
@@ -49,15 +48,6 @@ struct Inner {
     addr: SocketAddr,
     state: Arc<Mutex<State>>,
     server: AsyncMutex<Option<Server>>,
-}
-
-/// The accept loop; ends with the handle.
-struct Server(JoinHandle<std::convert::Infallible>);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 impl fmt::Debug for Cloudflare {
@@ -81,7 +71,7 @@ impl Cloudflare {
         let listener = listen(addr, 1024)?;
         let addr = listener.local_addr()?;
         let state = Arc::new(Mutex::new(State::new(options)));
-        let server = Server(tokio::spawn(server::serve(state.clone(), listener)));
+        let server = server::serve(state.clone(), listener);
         Ok(Self(Arc::new(Inner {
             addr,
             state,
@@ -102,8 +92,7 @@ impl Cloudflare {
     /// Closes the port, and every connection right after; what is known stays.
     pub async fn stop(&self) {
         if let Some(mut server) = self.0.server.lock().await.take() {
-            server.0.abort();
-            let _ = (&mut server.0).await;
+            server.stop().await;
         }
     }
 
@@ -115,7 +104,7 @@ impl Cloudflare {
     pub async fn restart(&self) -> io::Result<()> {
         self.stop().await;
         let listener = listen(self.0.addr, 1024)?;
-        let server = Server(tokio::spawn(server::serve(self.0.state.clone(), listener)));
+        let server = server::serve(self.0.state.clone(), listener);
         *self.0.server.lock().await = Some(server);
         Ok(())
     }

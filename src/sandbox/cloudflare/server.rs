@@ -1,6 +1,5 @@
 //! The socket side: accepts, reads requests, and answers, or does not.
 
-use std::convert::Infallible;
 use std::error::Error;
 use std::fmt;
 use std::future::pending;
@@ -17,12 +16,12 @@ use hyper::service::service_fn;
 use hyper::{Request as HttpRequest, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
 
 use super::answer::Answer;
 use super::list::Query;
 use super::lock;
 use super::state::{Request, State};
+use crate::sandbox::Server;
 use crate::sandbox::faults::Effect;
 
 /// Returned by the service to make hyper close the socket without an answer.
@@ -37,19 +36,11 @@ impl fmt::Display for Cut {
 
 impl Error for Cut {}
 
-/// Serves until it is aborted, which closes the listener and all connections.
-pub(super) async fn serve(state: Arc<Mutex<State>>, listener: TcpListener) -> Infallible {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => {
-                if let Ok((stream, peer)) = accepted {
-                    connections.spawn(connection(state.clone(), stream, peer));
-                }
-            }
-            Some(_) = connections.join_next() => {}
-        }
-    }
+/// Answers requests from what is known.
+pub(super) fn serve(state: Arc<Mutex<State>>, listener: TcpListener) -> Server {
+    Server::start(listener, move |stream, peer| {
+        connection(state.clone(), stream, peer)
+    })
 }
 
 async fn connection(state: Arc<Mutex<State>>, stream: TcpStream, peer: SocketAddr) {

@@ -6,7 +6,6 @@ mod serve;
 pub use behaviour::Behaviour;
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,11 +14,10 @@ use std::{fmt, io};
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex as AsyncMutex;
-use tokio::task::JoinHandle;
 
-use super::{Tls, listen};
+use super::{Server, Tls, listen};
 
-/// A request as an origin saw it.
+/// A request as an origin, or an edge, saw it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     /// In capitals.
@@ -35,7 +33,7 @@ pub struct Request {
 }
 
 impl Request {
-    fn new(head: &hyper::http::request::Parts, server_name: Option<String>) -> Self {
+    pub(super) fn new(head: &hyper::http::request::Parts, server_name: Option<String>) -> Self {
         let text = |v: &hyper::header::HeaderValue| String::from_utf8_lossy(v.as_bytes()).into();
         Self {
             method: head.method.to_string(),
@@ -88,7 +86,7 @@ enum Port {
     /// Nothing: connections are refused.
     Closed,
     /// The accept loop.
-    Served(JoinHandle<Infallible>),
+    Served(Server),
     /// A listener that nobody accepts from, and what fills its backlog.
     Full(#[expect(dead_code, reason = "held, never used")] (TcpListener, Vec<TcpStream>)),
 }
@@ -97,18 +95,9 @@ impl Port {
     /// Closed once this returns; its connections close right after.
     async fn close(&mut self) {
         if let Self::Served(server) = self {
-            server.abort();
-            let _ = server.await;
+            server.stop().await;
         }
         *self = Self::Closed;
-    }
-}
-
-impl Drop for Port {
-    fn drop(&mut self) {
-        if let Self::Served(server) = self {
-            server.abort();
-        }
     }
 }
 
@@ -139,7 +128,7 @@ impl Origin {
             hits: AtomicU64::new(0),
             seen: Mutex::default(),
         });
-        let server = tokio::spawn(serve::serve(shared.clone(), listener));
+        let server = serve::serve(shared.clone(), listener);
         Ok(Self(Arc::new(Inner {
             addr,
             shared,
@@ -175,8 +164,7 @@ impl Origin {
             _ => {
                 port.close().await;
                 let listener = listen(self.0.addr, 1024)?;
-                let serve = serve::serve(self.0.shared.clone(), listener);
-                *port = Port::Served(tokio::spawn(serve));
+                *port = Port::Served(serve::serve(self.0.shared.clone(), listener));
             }
         }
         Ok(())

@@ -1,6 +1,5 @@
 //! Connections to an origin, from accepting to the last byte.
 
-use std::convert::Infallible;
 use std::future::pending;
 use std::io;
 use std::pin::pin;
@@ -19,27 +18,19 @@ use hyper::{Request as HttpRequest, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::{Behaviour, Request, Shared};
+use crate::sandbox::Server;
 
 type Body = UnsyncBoxBody<Bytes, io::Error>;
 
-/// Serves until it is aborted, which closes the listener and all connections.
-pub(super) async fn serve(shared: Arc<Shared>, listener: TcpListener) -> Infallible {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => {
-                if let Ok((stream, _)) = accepted {
-                    shared.hits.fetch_add(1, Ordering::SeqCst);
-                    connections.spawn(connection(shared.clone(), stream));
-                }
-            }
-            Some(_) = connections.join_next() => {}
-        }
-    }
+/// Serves, and counts connections.
+pub(super) fn serve(shared: Arc<Shared>, listener: TcpListener) -> Server {
+    Server::start(listener, move |stream, _| {
+        shared.hits.fetch_add(1, Ordering::SeqCst);
+        connection(shared.clone(), stream)
+    })
 }
 
 /// An error anywhere in a connection means that the client went away.

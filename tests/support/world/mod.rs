@@ -17,10 +17,11 @@ pub use dns::{FakeDns, ReadCall, ReadFate, WriteCall, WriteFate, contents};
 pub use origins::{FakeOrigins, Mood, Probed};
 pub use store::{Disk, MemoryStore, Row};
 
+use futures_util::FutureExt;
 use jiff::Timestamp;
 use originswitch::clock::Clock;
 use originswitch::config::{self, Site};
-use originswitch::failover::{Lookout, Request, SiteHandle, SiteLoop, Status, Tools, Ttl};
+use originswitch::failover::{Guard, Lookout, Request, SiteHandle, SiteLoop, Status, Tools, Ttl};
 use originswitch::metrics::Metrics;
 use originswitch::rule::Moment;
 use originswitch::rule::address::{Address, RecordType};
@@ -98,6 +99,8 @@ pub struct Rig {
     pub store: MemoryStore,
     pub site: Arc<Site>,
     pub metrics: Arc<Metrics>,
+    /// `[guard]` of the configuration.
+    pub guard: config::Guard,
     began: Moment,
     ttl: Ttl,
     running: Option<Running>,
@@ -122,7 +125,11 @@ impl Rig {
     /// The same, with the loop not started yet.
     pub fn still(text: &str) -> Rig {
         let config = config(text);
-        Rig::of(config.sites[0].clone(), config.alerts.ttl)
+        let rig = Rig::of(config.sites[0].clone(), config.alerts.ttl);
+        Rig {
+            guard: config.guard,
+            ..rig
+        }
     }
 
     /// The same, from a site that was read before.
@@ -133,6 +140,12 @@ impl Rig {
             dns: FakeDns::new(&site, &clock),
             store: MemoryStore::default(),
             metrics: Metrics::new(),
+            guard: config::Guard {
+                control_targets: Vec::new(),
+                control_needed: 1,
+                max_sites_together: 0,
+                together_window: secs(300),
+            },
             began: clock.moment(),
             ttl: Ttl::new(ttl),
             clock,
@@ -165,16 +178,22 @@ impl Rig {
         self.metrics = Metrics::new();
         let cancel = CancellationToken::new();
         let handle = SiteHandle::new(self.site.clone());
+        let lookout = Lookout {
+            make: self.origins.maker(),
+            edge: self.origins.edge_maker(),
+            places: Arc::new(Semaphore::new(256)),
+            clock: self.clock.clone(),
+            tasks: TaskTracker::new(),
+        };
+        let store = Arc::new(self.store.clone());
+        let guard = Guard::start(&self.guard, store.clone(), &lookout, self.metrics.clone());
         let tools = Tools {
             dns: Arc::new(self.dns.clone()),
-            store: Arc::new(self.store.clone()),
+            // Nothing in the modelled store waits when it is read.
+            guard: guard.now_or_never().unwrap(),
+            store,
             clock: self.clock.clone(),
-            lookout: Lookout {
-                make: self.origins.maker(),
-                places: Arc::new(Semaphore::new(256)),
-                clock: self.clock.clone(),
-                tasks: TaskTracker::new(),
-            },
+            lookout,
             metrics: self.metrics.clone(),
             alert_ttl: self.ttl.clone(),
             between_runs: false,
@@ -283,7 +302,12 @@ impl Rig {
 
     /// Asks as a person does; answers with the decision.
     pub async fn ask(&self, request: Request) -> Arc<Decision> {
-        self.handle().ask(request).await.unwrap()
+        self.handle().ask(request).await.unwrap().unwrap()
+    }
+
+    /// Asks for what cannot be had; answers with the sentence that says why.
+    pub async fn refused(&self, request: Request) -> String {
+        self.handle().ask(request).await.unwrap().unwrap_err()
     }
 
     /// How an origin behaves from now on, at all its addresses.

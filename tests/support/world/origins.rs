@@ -3,7 +3,7 @@
 use futures_util::future::BoxFuture;
 use originswitch::clock::Clock;
 use originswitch::config::ProbeSettings;
-use originswitch::failover::MakeProbe;
+use originswitch::failover::{MakeEdgeProbe, MakeProbe};
 use originswitch::prober::{Probe, Sample};
 use originswitch::rule::Moment;
 use originswitch::rule::address::Address;
@@ -50,6 +50,7 @@ struct State {
     calls: HashMap<Address, u64>,
     log: Vec<Probed>,
     started: u64,
+    edge: Option<Finding>,
 }
 
 /// All addresses of the world; one that was never given a mood is up.
@@ -99,6 +100,20 @@ impl FakeOrigins {
                 origins: origins.clone(),
                 address: address.clone(),
                 limit: settings.timeout,
+            })
+        })
+    }
+
+    /// What the edge says of the site from now on; `None`: not heard of.
+    pub fn edge(&self, says: Option<Finding>) {
+        self.state.lock().unwrap().edge = says;
+    }
+
+    pub fn edge_maker(&self) -> MakeEdgeProbe {
+        let origins = self.clone();
+        Arc::new(move |_| {
+            Arc::new(FakeEdge {
+                origins: origins.clone(),
             })
         })
     }
@@ -178,5 +193,19 @@ impl Probe for FakeProbe {
                 phases: Phases::default(),
             }
         })
+    }
+}
+
+/// A look through the edge: answered at once.
+struct FakeEdge {
+    origins: FakeOrigins,
+}
+
+impl Probe for FakeEdge {
+    fn probe(&self) -> BoxFuture<'_, Sample> {
+        let says = self.origins.state.lock().unwrap().edge.clone();
+        let finding = says.unwrap_or_else(|| Finding::Abstained("cached (HIT)".into()));
+        let phases = Phases::default();
+        Box::pin(std::future::ready(Sample { finding, phases }))
     }
 }

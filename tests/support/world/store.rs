@@ -2,8 +2,13 @@
 
 use futures_util::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
-use originswitch::failover::{KnownRecord, PastSwitch, SiteMemory, Store, StoreFault, Undoubted};
-use originswitch::rule::decision::{Decision, SwitchResult};
+use originswitch::failover::{
+    GuardMemory, KnownRecord, PastSwitch, SiteMemory, Store, StoreFault, Undoubted,
+};
+use originswitch::rule::address::Role;
+use originswitch::rule::decision::{Decision, Reason, SwitchResult};
+use originswitch::rule::standing::{Freeze, Pin};
+use originswitch::rule::walk::SwitchKind;
 use originswitch::store::PATIENCE;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -39,6 +44,10 @@ enum Order {
     Prove(String),
     Undoubted(Undoubted),
     Known(KnownRecord),
+    Pin(Option<Pin>),
+    /// Of the site, or of all.
+    Freeze(bool, Option<Freeze>),
+    Release(bool, Timestamp),
 }
 
 #[derive(Debug, Default)]
@@ -48,6 +57,10 @@ struct State {
     undoubted: Option<Undoubted>,
     known: Option<KnownRecord>,
     last_switch: Option<Timestamp>,
+    pin: Option<Pin>,
+    freeze: Option<Freeze>,
+    released: Option<Timestamp>,
+    all: GuardMemory,
     disk: Disk,
     backlog: Vec<Order>,
     delay: Duration,
@@ -162,6 +175,26 @@ impl State {
                 self.known = Some(known);
                 0
             }
+            Order::Pin(pin) => {
+                self.pin = pin;
+                0
+            }
+            Order::Freeze(all, freeze) => {
+                if all {
+                    self.all.freeze = freeze;
+                } else {
+                    self.freeze = freeze;
+                }
+                0
+            }
+            Order::Release(all, at) => {
+                if all {
+                    self.all.released = Some(at);
+                } else {
+                    self.released = Some(at);
+                }
+                0
+            }
         }
     }
 
@@ -194,7 +227,7 @@ impl State {
     /// A switch whose intent came too late to be answered completes that row.
     fn complete(&mut self, decision: Decision) -> i64 {
         let applied = match decision.result {
-            Some(SwitchResult::Confirmed) => Some(true),
+            Some(SwitchResult::Confirmed | SwitchResult::Ineffective) => Some(true),
             Some(SwitchResult::Rejected) => Some(false),
             Some(SwitchResult::Unconfirmed | SwitchResult::DryRun) | None => None,
         };
@@ -229,6 +262,16 @@ impl State {
                 id: row.decision.id?,
                 at: row.sent.filter(|&at| at >= since)?,
                 applied: row.applied,
+                reason: row.decision.reason,
+            })
+        });
+        let course = self.rows.iter().filter(|row| row.applied == Some(true));
+        let course = course.filter_map(|row| {
+            Some(PastSwitch {
+                id: row.decision.id?,
+                at: row.sent?,
+                applied: row.applied,
+                reason: row.decision.reason,
             })
         });
         let open = |row: &&Row| row.sent.is_some() && row.applied.is_none();
@@ -245,6 +288,25 @@ impl State {
                 .rev()
                 .find(open)
                 .map(|row| row.decision.clone()),
+            course: course.collect(),
+            pin: self.pin.clone(),
+            freeze: self.freeze.clone(),
+            released: self.released,
+        }
+    }
+
+    fn guard(&self, since: Timestamp) -> GuardMemory {
+        let flight = |decision: &Decision| {
+            let from = decision.record.as_ref().map(|at| at.role);
+            decision.reason == Reason::Switch(SwitchKind::Failover) && from == Some(Role::Main)
+        };
+        let left = self.rows.iter().filter(|row| {
+            row.applied != Some(false) && row.decision.result.is_some() && flight(&row.decision)
+        });
+        let left = left.filter_map(|row| Some((row.decision.site.clone(), row.sent?)));
+        GuardMemory {
+            left_main: left.filter(|(_, at)| *at >= since).collect(),
+            ..self.all.clone()
         }
     }
 }
@@ -286,6 +348,26 @@ impl Store for MemoryStore {
     fn save_known_record<'a>(&'a self, _: &'a str, known: &'a KnownRecord) -> Answer<'a, ()> {
         let order = Order::Known(known.clone());
         Box::pin(async move { self.order(order).await.map(drop) })
+    }
+
+    fn save_pin<'a>(&'a self, _: &'a str, pin: Option<&'a Pin>) -> Answer<'a, ()> {
+        let order = Order::Pin(pin.cloned());
+        Box::pin(async move { self.order(order).await.map(drop) })
+    }
+
+    fn save_freeze<'a>(&'a self, site: &'a str, freeze: Option<&'a Freeze>) -> Answer<'a, ()> {
+        let order = Order::Freeze(site.is_empty(), freeze.cloned());
+        Box::pin(async move { self.order(order).await.map(drop) })
+    }
+
+    fn save_release<'a>(&'a self, site: &'a str, at: Timestamp) -> Answer<'a, ()> {
+        let order = Order::Release(site.is_empty(), at);
+        Box::pin(async move { self.order(order).await.map(drop) })
+    }
+
+    fn load_guard(&self, since: Timestamp) -> Answer<'_, GuardMemory> {
+        let memory = self.with(|state| state.guard(since));
+        Box::pin(std::future::ready(Ok(memory)))
     }
 
     fn healthy(&self) -> bool {

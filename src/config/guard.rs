@@ -1,0 +1,110 @@
+//! `[guard]`: what holds over all sites.
+
+use super::probes;
+use super::read::Reading;
+use super::scope::Scope;
+use super::values::{entries, text};
+use super::{ControlTarget, Guard, ProbeKind, ProbeSettings, StatusSet};
+use crate::rule::address::Address;
+use figment::value::Value;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+pub(super) fn guard(reading: &Reading) -> Guard {
+    let scope = Scope::new(reading, "guard");
+    let like = probes::settings(&Scope::new(reading, "probe"), "");
+    let targets = scope
+        .read("control_targets", |value| {
+            let targets = entries(value).iter().filter(|entry| !is_empty(entry));
+            targets.map(|entry| target(text(entry)?, &like)).collect()
+        })
+        .unwrap_or_else(Vec::new);
+    let needed = scope.count("control_needed");
+    if !targets.is_empty() && needed > targets.len() {
+        scope.fault(
+            "control_needed",
+            format!(
+                "is {needed}, but there are only {} control_targets: nothing would ever be believed down",
+                targets.len()
+            ),
+        );
+    }
+    Guard {
+        control_targets: targets,
+        control_needed: needed,
+        max_sites_together: scope.count("max_sites_together"),
+        together_window: scope.duration("together_window"),
+    }
+}
+
+/// The environment cannot write an empty list otherwise.
+fn is_empty(entry: &Value) -> bool {
+    entry.as_str() == Some("")
+}
+
+/// Reads `https://host[:port][/path]`, `http://…` or `tcp://host:port`.
+fn target(written: &str, like: &ProbeSettings) -> Result<ControlTarget, String> {
+    let example = "write one such as \"https://www.example.org\" or \"tcp://192.0.2.1:443\"";
+    let url = reqwest::Url::parse(written)
+        .map_err(|error| format!("{written:?} is no URL ({error}): {example}"))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        // Not repeated: there may be a password in it.
+        return Err(format!("holds a user or a password: {example}"));
+    }
+    let kind = match url.scheme() {
+        "https" => ProbeKind::Https,
+        "http" => ProbeKind::Http,
+        "tcp" => ProbeKind::Tcp,
+        other => {
+            return Err(format!(
+                "{written:?} begins with {other}:, which is not known: {example}"
+            ));
+        }
+    };
+    let bare = kind == ProbeKind::Tcp
+        && (!matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some());
+    if bare {
+        return Err(format!(
+            "{written:?} asks a TCP port for a path: write \"tcp://host:port\" alone"
+        ));
+    }
+    let host = url
+        .host_str()
+        .map(|host| host.trim_matches(['[', ']']))
+        .filter(|host| !host.is_empty())
+        .ok_or_else(|| format!("{written:?} names no host: {example}"))?;
+    let port = match (url.port_or_known_default(), kind) {
+        (Some(port), _) if port > 0 => port,
+        _ => {
+            return Err(format!(
+                "{written:?} names no port: write \"tcp://host:port\""
+            ));
+        }
+    };
+    let address = match host.parse::<IpAddr>() {
+        Ok(ip) => Address::from(ip),
+        Err(_) => Address::name(host),
+    };
+    let path = match url.query() {
+        Some(query) => format!("{}?{query}", url.path()),
+        None => url.path().to_owned(),
+    };
+    Ok(ControlTarget {
+        text: written.into(),
+        address,
+        probe: Arc::new(ProbeSettings {
+            kind,
+            port,
+            path: if path.is_empty() { "/".into() } else { path },
+            method: "GET".into(),
+            host: host.to_owned(),
+            headers: BTreeMap::new(),
+            // Any answer shows that we reach it; but a gateway in between
+            // answers with a 5xx where it reaches nothing.
+            expect_status: StatusSet(vec![(200, 499)]),
+            expect_body: None,
+            ..like.clone()
+        }),
+    })
+}

@@ -1,0 +1,232 @@
+//! What holds over all sites: a freeze of all of them, and the brake for those
+//! that leave MAIN together. One for the process.
+
+use super::controls::Controls;
+use super::orders::Standing;
+use super::{GuardMemory, Lookout, Store, StoreFault};
+use crate::clock::Clock;
+use crate::config;
+use crate::metrics::Metrics;
+use crate::rule::Moment;
+use crate::rule::brakes::Together;
+use crate::rule::standing::Freeze;
+use jiff::{SignedDuration, Timestamp};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tracing::{info, warn};
+
+/// Names in one log line.
+const NAMED: usize = 20;
+
+/// How far back sites that left MAIN are looked for at start: no window is
+/// longer (the configuration of a later reload may ask for a longer one).
+const REMEMBERED: SignedDuration = SignedDuration::from_hours(24);
+
+/// What holds over all sites.
+pub struct Guard {
+    store: Arc<dyn Store>,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    state: Mutex<State>,
+}
+
+struct State {
+    freeze: Option<Standing<Freeze>>,
+    /// Sites that may leave MAIN within `window`; 0 is no limit.
+    allowed: usize,
+    window: Duration,
+    /// When each site last left MAIN.
+    left: HashMap<Arc<str>, Moment>,
+    /// Those the brake holds now.
+    held: BTreeSet<Arc<str>>,
+    controls: Arc<Controls>,
+}
+
+impl Guard {
+    /// A guard that remembers what the state file does, and starts asking its
+    /// control targets when something is being confirmed.
+    pub async fn start(
+        settings: &config::Guard,
+        store: Arc<dyn Store>,
+        lookout: &Lookout,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Guard> {
+        let clock = lookout.clock.clone();
+        let since = clock.now().saturating_sub(REMEMBERED);
+        let past = match store.load_guard(since.unwrap_or(Timestamp::MIN)).await {
+            Ok(past) => past,
+            Err(fault) => {
+                warn!("what holds over all sites is not known: {fault}");
+                GuardMemory::default()
+            }
+        };
+        let freeze = past
+            .freeze
+            .map(|freeze| Standing::new(freeze.until, freeze, &clock))
+            .filter(|freeze| freeze.stands(clock.moment()));
+        let released = past.released.unwrap_or(Timestamp::MIN);
+        let left = past.left_main.into_iter().filter(|(_, at)| *at > released);
+        let left = left.map(|(site, at)| (site, clock.moment_of(at))).collect();
+        Arc::new(Guard {
+            state: Mutex::new(State {
+                freeze,
+                allowed: settings.max_sites_together,
+                window: settings.together_window,
+                left,
+                held: BTreeSet::new(),
+                controls: Controls::start(settings, lookout, &metrics),
+            }),
+            store,
+            clock,
+            metrics,
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes over settings that were read again; control targets that changed
+    /// are asked from now on.
+    pub fn set(&self, settings: &config::Guard, lookout: &Lookout) {
+        let mut state = self.state();
+        state.allowed = settings.max_sites_together;
+        state.window = settings.together_window;
+        if !state.controls.are(settings) {
+            state.controls = Controls::start(settings, lookout, &self.metrics);
+        }
+    }
+
+    /// The control targets.
+    pub(super) fn controls(&self) -> Arc<Controls> {
+        self.state().controls.clone()
+    }
+
+    /// The freeze of all sites, while it stands.
+    #[must_use]
+    pub fn freeze(&self) -> Option<Freeze> {
+        self.standing().map(|standing| standing.terms)
+    }
+
+    pub(super) fn standing(&self) -> Option<Standing<Freeze>> {
+        let now = self.clock.moment();
+        let state = self.state();
+        let freeze = state.freeze.as_ref().filter(|freeze| freeze.stands(now));
+        freeze.cloned()
+    }
+
+    /// Freezes all sites, or ends that; what cannot be stored holds all the
+    /// same, until the process ends.
+    ///
+    /// # Errors
+    /// If it would not survive a restart.
+    pub async fn set_freeze(&self, freeze: Option<Freeze>) -> Result<(), StoreFault> {
+        let standing = freeze.as_ref();
+        let standing = standing.map(|f| Standing::new(f.until, f.clone(), &self.clock));
+        self.state().freeze = standing;
+        match &freeze {
+            Some(_) => warn!("all sites are frozen, by hand"),
+            None => info!("the freeze of all sites is lifted, by hand"),
+        }
+        self.store.save_freeze("", freeze.as_ref()).await
+    }
+
+    /// The window in which sites that leave MAIN are counted.
+    pub(super) fn window(&self) -> Duration {
+        self.state().window
+    }
+
+    /// The brake, if it is engaged for a site that would leave MAIN now.
+    pub(super) fn together(&self, site: &str) -> Option<Together> {
+        let state = self.state();
+        let now = self.clock.moment();
+        let left = state.others(site, now);
+        let excess = (left.len() + 1).checked_sub(state.allowed)?;
+        if state.allowed == 0 || excess == 0 {
+            return None;
+        }
+        // One may go when enough of those before it have left the window.
+        let until = left.get(excess - 1).map(|&at| at + state.window);
+        Some(Together {
+            left: left.len(),
+            allowed: state.allowed,
+            window: state.window,
+            until: until.map(|at| self.clock.timestamp(at)),
+        })
+    }
+
+    /// Counts a site that is about to leave MAIN; `false` if it may not, since
+    /// another was quicker. One that a person released may always.
+    pub(super) fn leave(&self, site: &Arc<str>, released: bool) -> bool {
+        let now = self.clock.moment();
+        let mut state = self.state();
+        let (allowed, window) = (state.allowed, state.window);
+        if allowed > 0 && !released && state.others(site, now).len() >= allowed {
+            return false;
+        }
+        let keep = window.max(Duration::from_secs(86_400));
+        state.left.retain(|_, at| now.since(*at) < keep);
+        state.left.insert(site.clone(), now);
+        true
+    }
+
+    /// Takes back a leave that did not come about.
+    pub(super) fn stayed(&self, site: &str) {
+        self.state().left.remove(site);
+    }
+
+    /// Notes whether the brake holds a site, and says aloud which ones it does
+    /// whenever their number has doubled.
+    pub(super) fn hold(&self, site: &Arc<str>, held: bool) {
+        let mut state = self.state();
+        let changed = if held {
+            state.held.insert(site.clone())
+        } else {
+            state.held.remove(site)
+        };
+        if !changed {
+            return;
+        }
+        let count = state.held.len();
+        self.metrics.brake_held(count);
+        if held && count.is_power_of_two() {
+            let names: Vec<&str> = state.held.iter().map(|name| &**name).take(NAMED).collect();
+            let more = if count > NAMED { ", …" } else { "" };
+            warn!(
+                sites = count,
+                "the brake holds {count} on MAIN: {}{more}; `originswitch release` lets them go",
+                names.join(", ")
+            );
+        }
+    }
+
+    /// Lets the sites go that the brake holds; returns their names.
+    ///
+    /// # Errors
+    /// If the release would not survive a restart; it holds all the same.
+    pub async fn release(&self) -> (Vec<Arc<str>>, Result<(), StoreFault>) {
+        let held: Vec<Arc<str>> = {
+            let mut state = self.state();
+            state.left.clear();
+            state.held.iter().cloned().collect()
+        };
+        info!(
+            sites = held.len(),
+            "the brake across sites is released, by hand"
+        );
+        let stored = self.store.save_release("", self.clock.now()).await;
+        (held, stored)
+    }
+}
+
+impl State {
+    /// When the other sites left MAIN inside the window, oldest first.
+    fn others(&self, site: &str, now: Moment) -> Vec<Moment> {
+        let inside = |at: &Moment| now.since(*at) < self.window;
+        let others = self.left.iter().filter(|(name, _)| &***name != site);
+        let mut left: Vec<Moment> = others.map(|(_, at)| *at).filter(inside).collect();
+        left.sort_unstable();
+        left
+    }
+}

@@ -1,0 +1,280 @@
+//! What people order and what stands until it ends: pins and freezes of a site.
+
+use super::legs::Evidence;
+use super::memory::Wellness;
+use super::site::SiteLoop;
+use crate::clock::Clock;
+use crate::rule::Moment;
+use crate::rule::address::{Place, Role};
+use crate::rule::decision::Order;
+use crate::rule::health::State;
+use crate::rule::standing::{Freeze, Frozen, Pin, Scope, terms};
+use jiff::Timestamp;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+use tracing::{info, warn};
+
+/// The origin that plays MAIN's part unless a pin says otherwise.
+const MAIN: usize = 0;
+
+/// Something that stands until a moment: the wall clock that a person named is
+/// turned into one, so that setting that clock ends nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Standing<T> {
+    pub(super) terms: T,
+    pub(super) ends: Option<Moment>,
+}
+
+impl<T> Standing<T> {
+    pub(super) fn new(until: Option<Timestamp>, terms: T, clock: &Clock) -> Standing<T> {
+        let ends = until.map(|at| clock.moment_of(at));
+        Standing { terms, ends }
+    }
+
+    pub(super) fn stands(&self, now: Moment) -> bool {
+        self.ends.is_none_or(|ends| now < ends)
+    }
+}
+
+/// An order that takes effect without a look at the origins.
+#[derive(Debug)]
+pub enum StandingOrder {
+    /// End the pin.
+    Unpin,
+    /// Let nothing be written.
+    Freeze(Freeze),
+    /// End the freeze, and that of a pin by force.
+    Unfreeze,
+    /// Take in what holds over all sites.
+    Heed,
+}
+
+/// A person's wish for a pin, until it is known whether it can be had.
+#[derive(Debug)]
+pub(super) struct PinWish {
+    pub(super) order: Order,
+    pub(super) until: Option<Timestamp>,
+    pub(super) reason: Arc<str>,
+    pub(super) answer: oneshot::Sender<super::Answer>,
+}
+
+impl PinWish {
+    /// The pin that it will be.
+    pub(super) fn pin(&self, places: &[Place]) -> Pin {
+        Pin {
+            place: places[self.order.to].to_string().into(),
+            until: self.until,
+            reason: self.reason.clone(),
+            forced: self.order.force,
+        }
+    }
+}
+
+/// What stands for a site.
+#[derive(Debug, Default)]
+pub(super) struct Orders {
+    pin: Option<(usize, Standing<Pin>)>,
+    freeze: Option<Standing<Freeze>>,
+    /// The site has not moved to its pin yet.
+    pub(super) unmoved: Option<Order>,
+    /// Whether a freeze stood at the last look.
+    was_frozen: bool,
+    /// What the metrics show.
+    shown: (Option<Role>, bool),
+}
+
+impl SiteLoop {
+    /// The index of the origin that plays MAIN's part.
+    pub(super) fn main(&self) -> usize {
+        self.orders.pin.as_ref().map_or(MAIN, |(index, _)| *index)
+    }
+
+    /// The pin that stands.
+    pub(super) fn pin(&self) -> Option<&Pin> {
+        self.orders.pin.as_ref().map(|(_, pin)| &pin.terms)
+    }
+
+    /// The part of the pinned origin, and the pin.
+    pub(super) fn pinned(&self) -> Option<(Role, Pin)> {
+        let (index, pin) = self.orders.pin.as_ref()?;
+        Some((Role::of_index(*index), pin.terms.clone()))
+    }
+
+    /// The freeze that stands; that of the site before that of all.
+    pub(super) fn frozen(&self) -> Option<Frozen> {
+        let now = self.tools.clock.moment();
+        let site = self.orders.freeze.as_ref().filter(|f| f.stands(now));
+        let site = site.map(|freeze| (Scope::Site, freeze.terms.clone()));
+        let pin = self.pin().filter(|pin| pin.forced).map(|pin| {
+            let (until, reason) = (pin.until, pin.reason.clone());
+            (Scope::Pin, Freeze { until, reason })
+        });
+        let all = || self.tools.guard.freeze().map(|freeze| (Scope::All, freeze));
+        let (scope, freeze) = site.or(pin).or_else(all)?;
+        Some(Frozen { scope, freeze })
+    }
+
+    /// Brings the metrics up to date.
+    pub(super) fn show_orders(&mut self) {
+        let role = self.pinned().map(|(role, _)| role);
+        let now = (role, self.frozen().is_some());
+        let before = std::mem::replace(&mut self.orders.shown, now);
+        if before.0 != now.0 {
+            self.metrics.pinned(before.0, now.0);
+        }
+        if before.1 != now.1 {
+            self.metrics.frozen(now.1);
+        }
+    }
+
+    /// When something that stands ends by itself.
+    pub(super) fn something_ends(&self) -> Option<Moment> {
+        let pin = self.orders.pin.as_ref().and_then(|(_, pin)| pin.ends);
+        let freeze = self.orders.freeze.as_ref().and_then(|f| f.ends);
+        let all = self.tools.guard.standing().and_then(|f| f.ends);
+        pin.into_iter().chain(freeze).chain(all).min()
+    }
+
+    /// Takes over what was stored.
+    pub(super) fn restore_orders(&mut self, pin: Option<Pin>, freeze: Option<Freeze>) {
+        let clock = &self.tools.clock;
+        let now = clock.moment();
+        self.orders.freeze = freeze
+            .map(|freeze| Standing::new(freeze.until, freeze, clock))
+            .filter(|freeze| freeze.stands(now));
+        if let Some(pin) = pin {
+            let standing = Standing::new(pin.until, pin, clock);
+            let place = &*standing.terms.place;
+            let index = self.places.iter().position(|p| p.to_string() == place);
+            match index {
+                Some(index) if standing.stands(now) => {
+                    self.orders.pin = Some((index, standing));
+                }
+                Some(_) => {}
+                None => warn!(
+                    site = %self.site.name,
+                    "{}: the pin to {place} is dropped: no origin of the site has that address any more",
+                    self.site.name
+                ),
+            }
+        }
+        self.well = Wellness::new(self.origins[self.main()].fingerprint.clone());
+        self.orders.was_frozen = self.frozen().is_some();
+    }
+
+    /// Takes the orders that came in, and ends what is over.
+    pub(super) async fn take_orders(&mut self) {
+        let orders = std::mem::take(&mut self.handle.inbox().orders);
+        for (order, answer) in orders {
+            self.take_order(order).await;
+            self.publish();
+            // Whoever ordered may have gone.
+            let _ = answer.send(());
+        }
+        let now = self.tools.clock.moment();
+        if self
+            .orders
+            .pin
+            .as_ref()
+            .is_some_and(|(_, pin)| !pin.stands(now))
+        {
+            info!(site = %self.site.name, "{}: the pin has ended", self.site.name);
+            self.set_pin(None).await;
+        }
+        if self.orders.freeze.as_ref().is_some_and(|f| !f.stands(now)) {
+            info!(site = %self.site.name, "{}: the freeze has ended", self.site.name);
+            self.set_freeze(None).await;
+        }
+        let frozen = self.frozen().is_some();
+        if std::mem::replace(&mut self.orders.was_frozen, frozen) && !frozen {
+            // What was seen while nothing could be done is not waited out.
+            self.wait_anew();
+        }
+    }
+
+    async fn take_order(&mut self, order: StandingOrder) {
+        let site = &self.site.name;
+        match order {
+            StandingOrder::Heed => {}
+            StandingOrder::Unpin => {
+                info!(%site, "{site}: the pin is lifted, by hand");
+                self.set_pin(None).await;
+            }
+            StandingOrder::Freeze(freeze) => {
+                let said = terms(freeze.until, &freeze.reason);
+                warn!(%site, "{site}: frozen by hand{said}");
+                self.set_freeze(Some(freeze)).await;
+            }
+            StandingOrder::Unfreeze => {
+                info!(%site, "{site}: the freeze is lifted, by hand");
+                self.set_freeze(None).await;
+                if let Some((index, pin)) = self.orders.pin.clone()
+                    && pin.terms.forced
+                {
+                    let forced = false;
+                    let pin = Pin {
+                        forced,
+                        ..pin.terms
+                    };
+                    self.set_pin(Some((index, pin))).await;
+                }
+            }
+        }
+    }
+
+    /// Makes an origin play MAIN's part, or MAIN itself again.
+    pub(super) async fn set_pin(&mut self, pin: Option<(usize, Pin)>) {
+        let before = self.main();
+        if self.orders.pin.is_none() && pin.is_none() {
+            return;
+        }
+        self.orders.unmoved = None;
+        let stored = pin.as_ref().map(|(_, pin)| pin);
+        // A failure is the store's to tell; the pin holds all the same.
+        let _ = self.tools.store.save_pin(&self.site.name, stored).await;
+        self.orders.pin = pin.map(|(index, pin)| {
+            let standing = Standing::new(pin.until, pin, &self.tools.clock);
+            (index, standing)
+        });
+        if self.main() != before {
+            self.history.forget_returns();
+            self.well = Wellness::new(self.origins[self.main()].fingerprint.clone());
+        }
+        self.wait_anew();
+    }
+
+    async fn set_freeze(&mut self, freeze: Option<Freeze>) {
+        if self.orders.freeze.is_none() && freeze.is_none() {
+            return;
+        }
+        let _ = self
+            .tools
+            .store
+            .save_freeze(&self.site.name, freeze.as_ref())
+            .await;
+        self.orders.freeze =
+            freeze.map(|freeze| Standing::new(freeze.until, freeze, &self.tools.clock));
+    }
+
+    /// Waits that were served before somebody's hand count no more; the site
+    /// is looked at now.
+    pub(super) fn wait_anew(&mut self) {
+        let now = self.tools.clock.moment();
+        let up = self.views(Evidence::Routine)[self.main()].state() == State::Up;
+        self.well.restart(up.then_some(now));
+        self.retry_at = None;
+        self.look_no_later_than(now);
+    }
+
+    /// Makes the wish the pin that stands: it can be had.
+    pub(super) async fn grant(&mut self, wish: PinWish) -> oneshot::Sender<super::Answer> {
+        let to = wish.order.to;
+        let pin = wish.pin(&self.places);
+        let site = &self.site.name;
+        let said = terms(pin.until, &pin.reason);
+        warn!(%site, "{site}: pinned to {} by hand{said}", Role::of_index(to));
+        self.set_pin(Some((to, pin))).await;
+        self.orders.unmoved = Some(wish.order);
+        wish.answer
+    }
+}
