@@ -9,6 +9,7 @@ mod api;
 mod brakes;
 mod common;
 mod families;
+mod holds;
 mod matching;
 mod metrics;
 mod probes;
