@@ -54,18 +54,32 @@ pub struct App {
 }
 
 /// The DNS side in force: a reload may put another in its place.
-struct Current(RwLock<Arc<Cloudflare>>);
+struct Current(RwLock<InForce>);
+
+struct InForce {
+    cloudflare: Arc<Cloudflare>,
+    /// The epoch at which it came into force, so that the number never comes
+    /// back to one that was there before.
+    since: u64,
+}
 
 impl Current {
+    fn new(cloudflare: Cloudflare) -> Current {
+        Current(RwLock::new(InForce {
+            cloudflare: Arc::new(cloudflare),
+            since: 0,
+        }))
+    }
+
     fn get(&self) -> Arc<Cloudflare> {
-        self.0
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        let in_force = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        in_force.cloudflare.clone()
     }
 
     fn set(&self, cloudflare: Cloudflare) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(cloudflare);
+        let mut in_force = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        in_force.since += in_force.cloudflare.epoch() + 1;
+        in_force.cloudflare = Arc::new(cloudflare);
     }
 }
 
@@ -91,6 +105,11 @@ impl Dns for Current {
 
     fn pace(&self, interval: Duration) -> Duration {
         self.get().pace(interval)
+    }
+
+    fn epoch(&self) -> u64 {
+        let in_force = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        in_force.since + in_force.cloudflare.epoch()
     }
 }
 
@@ -245,7 +264,7 @@ impl Core {
     ) -> anyhow::Result<Core> {
         let cloudflare =
             Cloudflare::new(&config.cloudflare, metrics.clone()).map_err(anyhow::Error::msg)?;
-        let dns = Arc::new(Current(RwLock::new(Arc::new(cloudflare))));
+        let dns = Arc::new(Current::new(cloudflare));
         let places = Arc::new(Semaphore::new(config.max_in_flight));
         let tools = Tools {
             dns: dns.clone(),
