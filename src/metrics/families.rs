@@ -81,6 +81,8 @@ pub(super) struct Process {
     pub(super) cloudflare_duration: HistogramVec,
     pub(super) cloudflare_up: IntGaugeVec,
     pub(super) ratelimit_remaining: IntGaugeVec,
+    pub(super) token_valid: IntGaugeVec,
+    pub(super) token_expiry: GaugeVec,
     pub(super) state_up: IntGauge,
 }
 
@@ -99,8 +101,10 @@ impl Process {
             switch_duration: make.histogram("switch_duration_seconds", "From what triggered a switch to Cloudflare's confirmation.", SWITCH_BUCKETS),
             cloudflare_requests: make.counters("cloudflare_requests_total", "Calls of Cloudflare's API by HTTP status, or error.", &["operation", "code"]),
             cloudflare_duration: make.histograms("cloudflare_request_duration_seconds", "What a call of Cloudflare's API took.", CALL_BUCKETS, "operation"),
-            cloudflare_up: make.gauges("cloudflare_up", "Whether the last call got an answer that was not 5xx, 429 or an authentication error; absent before the first.", &[]),
+            cloudflare_up: make.gauges("cloudflare_up", "Whether the last call, but for those about the token itself, got an answer that was not 5xx, 429 or an authentication error; absent before the first.", &[]),
             ratelimit_remaining: make.gauges("cloudflare_ratelimit_remaining", "Calls left in Cloudflare's window, as its answers say; absent until they do.", &[]),
+            token_valid: make.gauges("cloudflare_token_valid", "Whether Cloudflare's API token is in force and may read every configured zone; absent until known.", &[]),
+            token_expiry: make.times("cloudflare_token_expiry_timestamp_seconds", "When Cloudflare's API token expires; absent where it does not, or where that is not known.", &[]),
             state_up: make.gauge("state_up", "Whether the state file takes writes."),
         }
     }
