@@ -1,7 +1,7 @@
 //! Wires everything, reloads, and winds up with a deadline.
 
 use crate::clock::Clock;
-use crate::cloudflare::Cloudflare;
+use crate::cloudflare::{Cloudflare, TokenWatch};
 use crate::config::{self, Config, Site, Zone};
 use crate::failover::{
     Change, Dns, Guard, Lookout, Record, SiteHandle, SiteLoop, Tools, Ttl, Unavailable, Urgency,
@@ -55,18 +55,32 @@ pub struct App {
 }
 
 /// The DNS side in force: a reload may put another in its place.
-struct Current(RwLock<Arc<Cloudflare>>);
+struct Current(RwLock<InForce>);
+
+struct InForce {
+    cloudflare: Arc<Cloudflare>,
+    /// The epoch at which it came into force, so that the number never comes
+    /// back to one that was there before.
+    since: u64,
+}
 
 impl Current {
+    fn new(cloudflare: Cloudflare) -> Current {
+        Current(RwLock::new(InForce {
+            cloudflare: Arc::new(cloudflare),
+            since: 0,
+        }))
+    }
+
     fn get(&self) -> Arc<Cloudflare> {
-        self.0
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        let in_force = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        in_force.cloudflare.clone()
     }
 
     fn set(&self, cloudflare: Cloudflare) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(cloudflare);
+        let mut in_force = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        in_force.since += in_force.cloudflare.epoch() + 1;
+        in_force.cloudflare = Arc::new(cloudflare);
     }
 }
 
@@ -95,7 +109,8 @@ impl Dns for Current {
     }
 
     fn epoch(&self) -> u64 {
-        self.get().epoch()
+        let in_force = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        in_force.since + in_force.cloudflare.epoch()
     }
 }
 
@@ -150,6 +165,7 @@ struct Core {
     tools: Tools,
     dns: Arc<Current>,
     running: HashMap<Arc<str>, Running>,
+    token: Option<TokenWatch>,
     places: Arc<Semaphore>,
     sites: watch::Sender<Arc<Sites>>,
     settings: watch::Sender<config::Server>,
@@ -197,6 +213,7 @@ impl App {
             draining.clone(),
         );
         core.start_sites(None).await;
+        core.watch_token().await;
         let listening = server::serve(addr, server::router(Arc::new(shared)))
             .await
             .with_context(|| {
@@ -234,6 +251,9 @@ impl App {
         self.stop.cancel();
         let wind_up = async {
             if let Ok(core) = self.core.await {
+                if let Some(token) = core.token {
+                    token.end().await;
+                }
                 let ends = core.running.into_values().map(Running::end);
                 futures_util::future::join_all(ends).await;
             }
@@ -260,7 +280,7 @@ impl Core {
     ) -> anyhow::Result<Core> {
         let cloudflare =
             Cloudflare::new(&config.cloudflare, metrics.clone()).map_err(anyhow::Error::msg)?;
-        let dns = Arc::new(Current(RwLock::new(Arc::new(cloudflare))));
+        let dns = Arc::new(Current::new(cloudflare));
         let places = Arc::new(Semaphore::new(config.max_in_flight));
         let lookout = lookout(places.clone(), clock, probers);
         let guard = Guard::start(&config.guard, store.clone(), &lookout, metrics.clone()).await;
@@ -282,6 +302,7 @@ impl Core {
             tools,
             dns,
             running: HashMap::new(),
+            token: None,
             places,
             sites: watch::Sender::new(Arc::new(none)),
             settings,
@@ -332,7 +353,8 @@ impl Core {
             }
         })?;
         let before = std::mem::replace(&mut self.config, fresh);
-        if before.cloudflare != self.config.cloudflare {
+        let replaced = before.cloudflare != self.config.cloudflare;
+        if replaced {
             let metrics = self.tools.metrics.clone();
             match Cloudflare::new(&self.config.cloudflare, metrics) {
                 Ok(cloudflare) => self.dns.set(cloudflare),
@@ -356,6 +378,9 @@ impl Core {
         );
         self.settings.send_replace(self.config.server.clone());
         let kept = self.start_sites(Some(())).await;
+        if replaced {
+            self.watch_token().await;
+        }
         info!(
             sites = self.running.len(),
             kept,
@@ -411,9 +436,7 @@ impl Core {
             .collect();
         let ended = self.end_sites(&stale).await;
         let kept = self.running.len();
-        self.dns
-            .get()
-            .set_names(self.config.sites.iter().map(|s| s.hostnames.len()).sum());
+        self.dns.get().set_sites(&self.config.sites);
         for (site, print) in wanted {
             if !self.running.contains_key(&site.name) {
                 let before = ended.get(&site.name);
@@ -424,6 +447,22 @@ impl Core {
         let sites = Sites::new(handles, &self.config.alerts.site_label);
         self.sites.send_replace(Arc::new(sites));
         kept
+    }
+
+    /// Watches the token of the DNS side in force, and of no other. Sites hear
+    /// at once of another token.
+    async fn watch_token(&mut self) {
+        if let Some(before) = self.token.take() {
+            before.end().await;
+            wake_all(&self.sites.borrow());
+        }
+        let sites = self.sites.subscribe();
+        let watch = self.dns.get().watch_token(
+            self.tools.clock.clone(),
+            self.tools.metrics.clone(),
+            Box::new(move || wake_all(&sites.borrow())),
+        );
+        self.token = Some(watch);
     }
 
     /// Ends the loops of these sites, all at once: one may be in the middle of a
@@ -477,6 +516,12 @@ impl Core {
             print,
         };
         self.running.insert(site.name.clone(), running);
+    }
+}
+
+fn wake_all(sites: &Sites) {
+    for handle in &sites.sites {
+        handle.wake();
     }
 }
 

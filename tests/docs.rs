@@ -94,6 +94,8 @@ fn exported() -> Exported {
     metrics.cloudflare("patch_record", Some(200), Duration::ZERO);
     metrics.cloudflare_up(true);
     metrics.ratelimit_remaining(1200);
+    metrics.token_valid(true);
+    metrics.token_expiry(Some(now));
     let site = metrics.site(&Arc::from("www"), 2);
     let mut holds = Reason::ALL.into_iter().filter_map(|reason| match reason {
         Reason::Hold(hold) => Some(hold),

@@ -74,7 +74,7 @@ const PARTS: [Part; 18] = [
     ),
     part(
         "cloudflare",
-        &["config", "failover", "metrics", "rule"],
+        &["clock", "config", "failover", "metrics", "rule"],
         "the client is an adapter of the loop's trait",
     ),
     part(

@@ -127,6 +127,27 @@ impl Metrics {
         gauge.with_label_values::<&str>(&[]).set(calls);
     }
 
+    /// Whether Cloudflare's API token is in force and reads every zone.
+    pub fn token_valid(&self, valid: bool) {
+        let gauge = &self.process.token_valid;
+        gauge.with_label_values::<&str>(&[]).set(i64::from(valid));
+    }
+
+    /// When the token expires, if it does and that is known.
+    pub fn token_expiry(&self, expires: Option<Timestamp>) {
+        let gauge = &self.process.token_expiry;
+        match expires {
+            Some(at) => gauge.with_label_values::<&str>(&[]).set(seconds(at)),
+            None => gauge.reset(),
+        }
+    }
+
+    /// Nothing is known of the token in use.
+    pub fn token_unknown(&self) {
+        self.process.token_valid.reset();
+        self.token_expiry(None);
+    }
+
     /// Whether the state file takes writes.
     pub fn state_up(&self, up: bool) {
         self.process.state_up.set(i64::from(up));
