@@ -11,6 +11,7 @@ use crate::probe::Probes;
 use crate::rule::decision::Decision;
 use crate::server::{self, History, Listening, Past, Reload, Shared, Sites};
 use crate::store::{Query, SqliteStore};
+use crate::watchdog::Watchdog;
 use anyhow::Context;
 use futures_util::future::BoxFuture;
 use std::collections::HashMap;
@@ -48,6 +49,7 @@ pub struct App {
     draining: CancellationToken,
     stop: CancellationToken,
     core: JoinHandle<Core>,
+    watchdog: JoinHandle<()>,
     listening: Listening,
     probers: TaskTracker,
     store: SqliteStore,
@@ -139,6 +141,7 @@ struct Core {
     running: HashMap<Arc<str>, Running>,
     places: Arc<Semaphore>,
     sites: watch::Sender<Arc<Sites>>,
+    watchdog: Arc<Watchdog>,
     settings: watch::Sender<config::Server>,
     /// Numbers probers, so that they are spread.
     next: u64,
@@ -193,6 +196,7 @@ impl App {
             addr: listening.addr,
             reload,
             draining,
+            watchdog: tokio::spawn(core.watchdog.clone().run(stop.clone())),
             core: tokio::spawn(core.run(reloads, stop.clone())),
             stop,
             listening,
@@ -222,6 +226,8 @@ impl App {
                 let ends = core.running.into_values().map(Running::end);
                 futures_util::future::join_all(ends).await;
             }
+            // One that panicked has said so; there is nothing left to end.
+            let _ = self.watchdog.await;
             self.listening.stop().await;
             self.probers.close();
             self.probers.wait().await;
@@ -257,7 +263,8 @@ impl Core {
             between_runs: false,
             cancel: CancellationToken::new(),
         };
-        let none = Sites::new(Vec::new(), &config.alerts.site_label);
+        let watchdog = Watchdog::new(&config.alerts, clock, metrics);
+        let none = Sites::new(Vec::new(), &config.alerts.site_label, watchdog.clone());
         Ok(Core {
             config,
             read,
@@ -266,6 +273,7 @@ impl Core {
             running: HashMap::new(),
             places,
             sites: watch::Sender::new(Arc::new(none)),
+            watchdog,
             settings,
             next: 0,
         })
@@ -328,6 +336,7 @@ impl Core {
             warn!("state.keep has changed: that takes effect with the next start");
         }
         self.tools.alert_ttl.set(self.config.alerts.ttl);
+        self.watchdog.configure(&self.config.alerts);
         resize(
             &self.places,
             before.max_in_flight,
@@ -400,7 +409,8 @@ impl Core {
             }
         }
         let handles = self.running.values().map(|r| r.handle.clone()).collect();
-        let sites = Sites::new(handles, &self.config.alerts.site_label);
+        let label = &self.config.alerts.site_label;
+        let sites = Sites::new(handles, label, self.watchdog.clone());
         self.sites.send_replace(Arc::new(sites));
         kept
     }
