@@ -12,6 +12,7 @@ use crate::probe::Probes;
 use crate::rule::decision::Decision;
 use crate::server::{self, History, Listening, Past, Reload, Shared, Sites};
 use crate::store::{Query, SqliteStore};
+use crate::watchdog::Watchdog;
 use anyhow::Context;
 use futures_util::future::BoxFuture;
 use std::collections::HashMap;
@@ -49,6 +50,7 @@ pub struct App {
     draining: CancellationToken,
     stop: CancellationToken,
     core: JoinHandle<Core>,
+    watchdog: JoinHandle<()>,
     listening: Listening,
     probers: TaskTracker,
     store: SqliteStore,
@@ -168,6 +170,7 @@ struct Core {
     token: Option<TokenWatch>,
     places: Arc<Semaphore>,
     sites: watch::Sender<Arc<Sites>>,
+    watchdog: Arc<Watchdog>,
     settings: watch::Sender<config::Server>,
     /// Numbers probers, so that they are spread.
     next: u64,
@@ -225,6 +228,7 @@ impl App {
             addr: listening.addr,
             reload,
             draining,
+            watchdog: tokio::spawn(core.watchdog.clone().run(stop.clone())),
             core: tokio::spawn(core.run(reloads, stop.clone())),
             stop,
             listening,
@@ -257,6 +261,8 @@ impl App {
                 let ends = core.running.into_values().map(Running::end);
                 futures_util::future::join_all(ends).await;
             }
+            // One that panicked has said so; there is nothing left to end.
+            let _ = self.watchdog.await;
             self.listening.stop().await;
             self.probers.close();
             self.probers.wait().await;
@@ -295,7 +301,8 @@ impl Core {
             between_runs: false,
             cancel: CancellationToken::new(),
         };
-        let none = Sites::new(Vec::new(), &config.alerts.site_label);
+        let watchdog = Watchdog::new(&config.alerts, clock, metrics);
+        let none = Sites::new(Vec::new(), &config.alerts.site_label, watchdog.clone());
         Ok(Core {
             config,
             read,
@@ -305,6 +312,7 @@ impl Core {
             token: None,
             places,
             sites: watch::Sender::new(Arc::new(none)),
+            watchdog,
             settings,
             next: 0,
         })
@@ -371,6 +379,7 @@ impl Core {
         self.tools
             .guard
             .set(&self.config.guard, &self.tools.lookout);
+        self.watchdog.configure(&self.config.alerts);
         resize(
             &self.places,
             before.max_in_flight,
@@ -444,7 +453,8 @@ impl Core {
             }
         }
         let handles = self.running.values().map(|r| r.handle.clone()).collect();
-        let sites = Sites::new(handles, &self.config.alerts.site_label);
+        let label = &self.config.alerts.site_label;
+        let sites = Sites::new(handles, label, self.watchdog.clone());
         self.sites.send_replace(Arc::new(sites));
         kept
     }

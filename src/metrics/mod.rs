@@ -101,6 +101,15 @@ impl Metrics {
         }
     }
 
+    /// Whether alerts would arrive; `None` while that is not known.
+    pub fn alert_path_up(&self, up: Option<bool>) {
+        let gauge = &self.process.alert_path_up;
+        match up {
+            Some(up) => gauge.with_label_values::<&str>(&[]).set(i64::from(up)),
+            None => gauge.reset(),
+        }
+    }
+
     /// A call of Cloudflare's API ended with this HTTP status, or without one.
     pub fn cloudflare(&self, operation: &str, status: Option<u16>, took: Duration) {
         let code = status.map_or_else(|| "error".to_owned(), |status| status.to_string());
