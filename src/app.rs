@@ -1,7 +1,7 @@
 //! Wires everything, reloads, and winds up with a deadline.
 
 use crate::clock::Clock;
-use crate::cloudflare::Cloudflare;
+use crate::cloudflare::{Cloudflare, TokenWatch};
 use crate::config::{self, Config, Site, Zone};
 use crate::failover::{
     Change, Dns, Guard, Lookout, Record, SiteHandle, SiteLoop, Tools, Ttl, Unavailable, Urgency,
@@ -12,6 +12,7 @@ use crate::probe::Probes;
 use crate::rule::decision::Decision;
 use crate::server::{self, History, Listening, Past, Reload, Shared, Sites};
 use crate::store::{Query, SqliteStore};
+use crate::watchdog::Watchdog;
 use anyhow::Context;
 use futures_util::future::BoxFuture;
 use std::collections::HashMap;
@@ -49,24 +50,39 @@ pub struct App {
     draining: CancellationToken,
     stop: CancellationToken,
     core: JoinHandle<Core>,
+    watchdog: JoinHandle<()>,
     listening: Listening,
     probers: TaskTracker,
     store: SqliteStore,
 }
 
 /// The DNS side in force: a reload may put another in its place.
-struct Current(RwLock<Arc<Cloudflare>>);
+struct Current(RwLock<InForce>);
+
+struct InForce {
+    cloudflare: Arc<Cloudflare>,
+    /// The epoch at which it came into force, so that the number never comes
+    /// back to one that was there before.
+    since: u64,
+}
 
 impl Current {
+    fn new(cloudflare: Cloudflare) -> Current {
+        Current(RwLock::new(InForce {
+            cloudflare: Arc::new(cloudflare),
+            since: 0,
+        }))
+    }
+
     fn get(&self) -> Arc<Cloudflare> {
-        self.0
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        let in_force = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        in_force.cloudflare.clone()
     }
 
     fn set(&self, cloudflare: Cloudflare) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(cloudflare);
+        let mut in_force = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        in_force.since += in_force.cloudflare.epoch() + 1;
+        in_force.cloudflare = Arc::new(cloudflare);
     }
 }
 
@@ -95,7 +111,8 @@ impl Dns for Current {
     }
 
     fn epoch(&self) -> u64 {
-        self.get().epoch()
+        let in_force = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        in_force.since + in_force.cloudflare.epoch()
     }
 }
 
@@ -150,8 +167,10 @@ struct Core {
     tools: Tools,
     dns: Arc<Current>,
     running: HashMap<Arc<str>, Running>,
+    token: Option<TokenWatch>,
     places: Arc<Semaphore>,
     sites: watch::Sender<Arc<Sites>>,
+    watchdog: Arc<Watchdog>,
     settings: watch::Sender<config::Server>,
     /// Numbers probers, so that they are spread.
     next: u64,
@@ -197,6 +216,7 @@ impl App {
             draining.clone(),
         );
         core.start_sites(None).await;
+        core.watch_token().await;
         let listening = server::serve(addr, server::router(Arc::new(shared)))
             .await
             .with_context(|| {
@@ -208,6 +228,7 @@ impl App {
             addr: listening.addr,
             reload,
             draining,
+            watchdog: tokio::spawn(core.watchdog.clone().run(stop.clone())),
             core: tokio::spawn(core.run(reloads, stop.clone())),
             stop,
             listening,
@@ -234,9 +255,14 @@ impl App {
         self.stop.cancel();
         let wind_up = async {
             if let Ok(core) = self.core.await {
+                if let Some(token) = core.token {
+                    token.end().await;
+                }
                 let ends = core.running.into_values().map(Running::end);
                 futures_util::future::join_all(ends).await;
             }
+            // One that panicked has said so; there is nothing left to end.
+            let _ = self.watchdog.await;
             self.listening.stop().await;
             self.probers.close();
             self.probers.wait().await;
@@ -260,7 +286,7 @@ impl Core {
     ) -> anyhow::Result<Core> {
         let cloudflare =
             Cloudflare::new(&config.cloudflare, metrics.clone()).map_err(anyhow::Error::msg)?;
-        let dns = Arc::new(Current(RwLock::new(Arc::new(cloudflare))));
+        let dns = Arc::new(Current::new(cloudflare));
         let places = Arc::new(Semaphore::new(config.max_in_flight));
         let lookout = lookout(places.clone(), clock, probers);
         let guard = Guard::start(&config.guard, store.clone(), &lookout, metrics.clone()).await;
@@ -275,15 +301,18 @@ impl Core {
             between_runs: false,
             cancel: CancellationToken::new(),
         };
-        let none = Sites::new(Vec::new(), &config.alerts.site_label);
+        let watchdog = Watchdog::new(&config.alerts, clock, metrics);
+        let none = Sites::new(Vec::new(), &config.alerts.site_label, watchdog.clone());
         Ok(Core {
             config,
             read,
             tools,
             dns,
             running: HashMap::new(),
+            token: None,
             places,
             sites: watch::Sender::new(Arc::new(none)),
+            watchdog,
             settings,
             next: 0,
         })
@@ -332,7 +361,8 @@ impl Core {
             }
         })?;
         let before = std::mem::replace(&mut self.config, fresh);
-        if before.cloudflare != self.config.cloudflare {
+        let replaced = before.cloudflare != self.config.cloudflare;
+        if replaced {
             let metrics = self.tools.metrics.clone();
             match Cloudflare::new(&self.config.cloudflare, metrics) {
                 Ok(cloudflare) => self.dns.set(cloudflare),
@@ -349,6 +379,7 @@ impl Core {
         self.tools
             .guard
             .set(&self.config.guard, &self.tools.lookout);
+        self.watchdog.configure(&self.config.alerts);
         resize(
             &self.places,
             before.max_in_flight,
@@ -356,6 +387,9 @@ impl Core {
         );
         self.settings.send_replace(self.config.server.clone());
         let kept = self.start_sites(Some(())).await;
+        if replaced {
+            self.watch_token().await;
+        }
         info!(
             sites = self.running.len(),
             kept,
@@ -411,9 +445,7 @@ impl Core {
             .collect();
         let ended = self.end_sites(&stale).await;
         let kept = self.running.len();
-        self.dns
-            .get()
-            .set_names(self.config.sites.iter().map(|s| s.hostnames.len()).sum());
+        self.dns.get().set_sites(&self.config.sites);
         for (site, print) in wanted {
             if !self.running.contains_key(&site.name) {
                 let before = ended.get(&site.name);
@@ -421,9 +453,26 @@ impl Core {
             }
         }
         let handles = self.running.values().map(|r| r.handle.clone()).collect();
-        let sites = Sites::new(handles, &self.config.alerts.site_label);
+        let label = &self.config.alerts.site_label;
+        let sites = Sites::new(handles, label, self.watchdog.clone());
         self.sites.send_replace(Arc::new(sites));
         kept
+    }
+
+    /// Watches the token of the DNS side in force, and of no other. Sites hear
+    /// at once of another token.
+    async fn watch_token(&mut self) {
+        if let Some(before) = self.token.take() {
+            before.end().await;
+            wake_all(&self.sites.borrow());
+        }
+        let sites = self.sites.subscribe();
+        let watch = self.dns.get().watch_token(
+            self.tools.clock.clone(),
+            self.tools.metrics.clone(),
+            Box::new(move || wake_all(&sites.borrow())),
+        );
+        self.token = Some(watch);
     }
 
     /// Ends the loops of these sites, all at once: one may be in the middle of a
@@ -477,6 +526,12 @@ impl Core {
             print,
         };
         self.running.insert(site.name.clone(), running);
+    }
+}
+
+fn wake_all(sites: &Sites) {
+    for handle in &sites.sites {
+        handle.wake();
     }
 }
 

@@ -69,6 +69,17 @@ impl Matcher {
     }
 }
 
+/// Two matchers are the same condition if they are written the same.
+impl PartialEq for Matcher {
+    fn eq(&self, other: &Matcher) -> bool {
+        let operator = |matcher: &Matcher| std::mem::discriminant(&matcher.test);
+        (&self.name, &self.value) == (&other.name, &other.value)
+            && operator(self) == operator(other)
+    }
+}
+
+impl Eq for Matcher {}
+
 impl fmt::Display for Matcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if is_plain(&self.name) {

@@ -91,7 +91,7 @@ async fn decide(
     let clock = Clock::system();
     let metrics = Metrics::new();
     let cloudflare = Cloudflare::new(&config.cloudflare, metrics.clone())?;
-    cloudflare.set_names(sites.iter().map(|site| site.hostnames.len()).sum());
+    cloudflare.set_sites(&sites);
     let probers = TaskTracker::new();
     let lookout = lookout(
         Arc::new(Semaphore::new(config.max_in_flight)),

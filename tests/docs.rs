@@ -91,9 +91,12 @@ fn exported() -> Exported {
     let now = "2026-11-23T00:00:00Z".parse().unwrap();
     metrics.webhook(200);
     metrics.alerts(1, 1, 0, now);
+    metrics.alert_path_up(Some(true));
     metrics.cloudflare("patch_record", Some(200), Duration::ZERO);
     metrics.cloudflare_up(true);
     metrics.ratelimit_remaining(1200);
+    metrics.token_valid(true);
+    metrics.token_expiry(Some(now));
     let site = metrics.site(&Arc::from("www"), 2);
     let mut holds = Reason::ALL.into_iter().filter_map(|reason| match reason {
         Reason::Hold(hold) => Some(hold),
@@ -319,18 +322,19 @@ fn the_examples_of_a_configuration_are_good() {
 fn the_route_is_that_of_the_example_file() {
     let lines = |text: &str| -> Vec<String> { text.lines().map(|l| l.trim().into()).collect() };
     let file = lines(ALERTMANAGER);
-    let shown = blocks(README, "yaml");
-    assert_eq!(shown.len(), 1);
-    let shown: Vec<_> = lines(&shown[0])
-        .into_iter()
-        .filter(|line| !line.is_empty())
-        .collect();
-    assert!(shown.len() > 10);
-    let mut rest = file.as_slice();
-    for line in shown {
-        let at = rest.iter().position(|given| *given == line);
-        let at = at.unwrap_or_else(|| panic!("{line:?} is not in alertmanager.yml, or not here"));
-        rest = &rest[at + 1..];
+    let blocks = blocks(README, "yaml");
+    assert_eq!(blocks.len(), 2, "the route, and that of the Watchdog");
+    for block in blocks {
+        let shown = lines(&block).into_iter().filter(|line| !line.is_empty());
+        let shown: Vec<_> = shown.collect();
+        assert!(shown.len() > 5);
+        let mut rest = file.as_slice();
+        for line in shown {
+            let at = rest.iter().position(|given| *given == line);
+            let at =
+                at.unwrap_or_else(|| panic!("{line:?} is not in alertmanager.yml, or not here"));
+            rest = &rest[at + 1..];
+        }
     }
 }
 

@@ -22,7 +22,7 @@ const fn part(name: &'static str, uses: &'static [&'static str], because: &'stat
 }
 
 /// The parts, each after those that it may use.
-const PARTS: [Part; 18] = [
+const PARTS: [Part; 19] = [
     part("rule", &[], "the rule is pure: it knows nobody"),
     part("matcher", &[], "matchers are text and labels"),
     part("telemetry", &[], "logging is set up, nothing more"),
@@ -74,8 +74,20 @@ const PARTS: [Part; 18] = [
     ),
     part(
         "cloudflare",
-        &["config", "failover", "metrics", "rule"],
+        &["clock", "config", "failover", "metrics", "rule"],
         "the client is an adapter of the loop's trait",
+    ),
+    part(
+        "watchdog",
+        &[
+            "alertmanager",
+            "clock",
+            "config",
+            "matcher",
+            "metrics",
+            "rule",
+        ],
+        "the dead-man's switch is told of alerts, and decides nothing",
     ),
     part(
         "server",
@@ -86,6 +98,7 @@ const PARTS: [Part; 18] = [
             "failover",
             "metrics",
             "rule",
+            "watchdog",
         ],
         "the server takes and shows; what it is joined to is app's matter",
     ),
@@ -101,6 +114,7 @@ const PARTS: [Part; 18] = [
             "rule",
             "server",
             "store",
+            "watchdog",
         ],
         "app joins the parts of a running server, and the sandbox is none",
     ),

@@ -1,15 +1,17 @@
 //! One call of the API: token, time limit, classification, retries, counting.
 
 use super::gate::{AuthGate, Budget, Scope, Weight};
+use super::tidings::Tidings;
+use super::token::Token;
+use super::verdict::{DNS_EDIT, ZONE_READ};
 use super::wire::{Message, Said, said};
-use crate::config::{Cloudflare as Settings, Secret, TokenSource};
+use crate::config::Cloudflare as Settings;
 use crate::failover::Urgency;
 use crate::metrics::Metrics;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use reqwest::{Method, Response, StatusCode};
 use serde_json::Value;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -17,10 +19,6 @@ use tracing::{info, warn};
 
 /// No answer is larger than this.
 const LARGEST: usize = 64 * 1024 * 1024;
-
-/// The token file is read again this often, and sooner while calls are stopped.
-const TOKEN_AGE: Duration = Duration::from_secs(60);
-const TOKEN_AGE_STOPPED: Duration = Duration::from_secs(5);
 
 /// A first authentication error may be spurious.
 const AUTH_AGAIN: Duration = Duration::from_secs(1);
@@ -81,6 +79,7 @@ pub(super) struct Call {
     body: Option<Value>,
     zone: Option<String>,
     urgency: Urgency,
+    aside: bool,
 }
 
 impl Call {
@@ -92,6 +91,7 @@ impl Call {
             body: None,
             zone: None,
             urgency,
+            aside: false,
         }
     }
 
@@ -119,17 +119,21 @@ impl Call {
         }
     }
 
+    /// It is about the token, not about records: no earlier error stops it, and
+    /// what becomes of it stops no other call and does not say whether
+    /// Cloudflare is up.
+    pub(super) fn aside(self) -> Call {
+        Call {
+            aside: true,
+            ..self
+        }
+    }
+
     /// An authentication error on it stops this zone only.
     pub(super) fn of_zone(mut self, zone: &str) -> Call {
         self.zone = Some(zone.to_owned());
         self
     }
-}
-
-struct Token {
-    value: Secret,
-    file: Option<PathBuf>,
-    read_at: Instant,
 }
 
 /// The client.
@@ -143,8 +147,7 @@ pub(super) struct Client {
     budget: Mutex<Budget>,
     /// Whether the last call came through; at first it is expected to.
     up: AtomicBool,
-    /// How many tokens there have been.
-    epoch: AtomicU64,
+    tidings: Tidings,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -163,30 +166,37 @@ impl Client {
         let http = builder
             .build()
             .map_err(|e| format!("no HTTPS client can be set up: {}", chain(&e)))?;
-        let (value, file) = match &settings.token {
-            TokenSource::Value(value) => (value.clone(), None),
-            TokenSource::File(path, value) => (value.clone(), Some(path.clone())),
-        };
         Ok(Client {
             http,
             base: settings.api_url.trim_end_matches('/').to_owned(),
             timeout: settings.timeout,
             metrics,
-            token: Mutex::new(Token {
-                value,
-                file,
-                read_at: Instant::now(),
-            }),
+            token: Mutex::new(Token::new(&settings.token)),
             gate: Mutex::default(),
             budget: Mutex::new(Budget::new(settings.requests_per_5m)),
             up: AtomicBool::new(true),
-            epoch: AtomicU64::new(0),
+            tidings: Tidings::default(),
         })
     }
 
-    /// How many tokens there have been.
-    pub(super) fn epoch(&self) -> u64 {
-        self.epoch.load(Ordering::Relaxed)
+    /// What calls tell of the token.
+    pub(super) fn tidings(&self) -> &Tidings {
+        &self.tidings
+    }
+
+    /// The key of the configuration that holds the token.
+    pub(super) fn place(&self) -> &'static str {
+        lock(&self.token).place()
+    }
+
+    /// Whether the token says of itself that it belongs to an account.
+    pub(super) fn is_account_owned(&self) -> bool {
+        lock(&self.token).is_account_owned()
+    }
+
+    /// A call that is made once, whatever comes of it.
+    pub(super) async fn once(&self, call: &Call) -> Result<Vec<u8>, Fault> {
+        self.attempt(call, Instant::now() + self.timeout).await
     }
 
     /// A read: repeated until it comes through or the time is over.
@@ -254,21 +264,16 @@ impl Client {
         if gate.check(call.zone.as_deref(), call.urgency, now).is_ok() {
             warn!("Cloudflare is not asked for a while: {}", fault.text);
             gate.close(scope, fault.text.clone(), now);
+            self.tidings.refused();
         }
     }
 
     async fn attempt(&self, call: &Call, until: Instant) -> Result<Vec<u8>, Fault> {
         self.renew_token();
         let now = Instant::now();
-        lock(&self.gate)
-            .check(call.zone.as_deref(), call.urgency, now)
-            .map_err(|(text, _)| {
-                // Without a countdown: it is logged when it changes.
-                let text = format!(
-                    "{text} (Cloudflare is asked again after a while, and at once with another token)"
-                );
-                Fault::new(Kind::Stopped, text)
-            })?;
+        if !call.aside {
+            self.pass_gate(call, now)?;
+        }
         lock(&self.budget)
             .take(call.weight(), now)
             .map_err(|(text, left)| Fault::new(Kind::Throttled(left), text))?;
@@ -291,11 +296,24 @@ impl Client {
         };
         self.metrics
             .cloudflare(call.operation, status.map(|s| s.as_u16()), took);
-        self.note_up(status.is_some(), result.as_ref().err());
-        if result.is_ok() {
-            lock(&self.gate).open(call.zone.as_deref());
+        if !call.aside {
+            self.note_up(status.is_some(), result.as_ref().err());
+            if result.is_ok() {
+                lock(&self.gate).open(call.zone.as_deref());
+            }
         }
         result
+    }
+
+    fn pass_gate(&self, call: &Call, now: Instant) -> Result<(), Fault> {
+        let passed = lock(&self.gate).check(call.zone.as_deref(), call.urgency, now);
+        passed.map_err(|(text, _)| {
+            // Without a countdown: it is logged when it changes.
+            let text = format!(
+                "{text} (Cloudflare is asked again after a while, and at once with another token)"
+            );
+            Fault::new(Kind::Stopped, text)
+        })
     }
 
     /// Says aloud when Cloudflare goes away and when it is back.
@@ -320,7 +338,7 @@ impl Client {
 
     async fn send(&self, call: &Call) -> Result<(StatusCode, Vec<u8>), Fault> {
         let url = format!("{}{}", self.base, call.path);
-        let secret = lock(&self.token).value.clone();
+        let secret = lock(&self.token).value().clone();
         let mut request = self
             .http
             .request(call.method.clone(), url)
@@ -392,7 +410,7 @@ impl Client {
             return Err(Fault::new(Kind::Throttled(wait), text));
         }
         if code == 401 || code == 403 || has(&AUTH_CODES) {
-            let text = auth_text(call, code, &codes, &why);
+            let text = auth_text(call, code, &codes, &why, self.place());
             return Err(Fault::new(Kind::Auth(code), text));
         }
         if status.is_success() && errors.is_empty() {
@@ -409,64 +427,28 @@ impl Client {
     }
 
     /// Reads the token file again when it is time; a changed token ends waits.
-    fn renew_token(&self) {
-        let age = if lock(&self.gate).is_closed() {
-            TOKEN_AGE_STOPPED
-        } else {
-            TOKEN_AGE
-        };
-        let mut token = lock(&self.token);
-        let Some(path) = token.file.clone() else {
-            return;
-        };
-        if token.read_at.elapsed() < age {
-            return;
-        }
-        token.read_at = Instant::now();
-        // A small local file: no slower than what an await would cost.
-        match std::fs::read_to_string(&path) {
-            Ok(text) => {
-                let fresh = text.trim();
-                let sound = !fresh.is_empty() && !fresh.contains(char::is_whitespace);
-                if sound && fresh != token.value.expose() {
-                    token.value = Secret::new(fresh);
-                    drop(token);
-                    self.epoch.fetch_add(1, Ordering::Relaxed);
-                    lock(&self.gate).open_all();
-                    info!(
-                        "the Cloudflare token in {} has changed and is used from now on",
-                        path.display()
-                    );
-                } else if !sound {
-                    warn!(
-                        "{} holds no usable token; the one read before stays in use",
-                        path.display()
-                    );
-                }
-            }
-            Err(error) => {
-                warn!(
-                    "{} cannot be read ({error}); the token read before stays in use",
-                    path.display()
-                );
-            }
+    pub(super) fn renew_token(&self) {
+        let stopped = lock(&self.gate).is_closed();
+        if lock(&self.token).renew(stopped) {
+            lock(&self.gate).open_all();
+            self.tidings.replaced();
         }
     }
 }
 
 /// What to do about a token, in the words of Cloudflare's dashboard.
-fn auth_text(call: &Call, status: u16, codes: &[i64], why: &str) -> String {
+fn auth_text(call: &Call, status: u16, codes: &[i64], why: &str, place: &str) -> String {
     let malformed = codes.iter().any(|code| [6003, 9106, 9109].contains(code));
-    if status == 401 || malformed {
+    if status == 401 || malformed || call.operation == "verify_token" {
         return format!(
             "Cloudflare does not accept the token (HTTP {status}, {why}): put a valid API token (not a global key) \
-             into api_token_file"
+             into {place}"
         );
     }
     let needed = if call.body.is_some() {
-        "Zone.DNS Edit"
+        DNS_EDIT
     } else if call.operation == "list_zones" {
-        "Zone.Zone Read"
+        ZONE_READ
     } else {
         "Zone.DNS Read (better: Edit)"
     };

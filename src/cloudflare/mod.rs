@@ -6,12 +6,25 @@
 //! | `wire` | the JSON; nothing else knows it |
 //! | `client` | one call: token, time limit, classification, counting |
 //! | `gate` | what stops calls: authentication errors, throttling, the budget |
+//! | `health` | the loop that watches the token |
+//! | `token` | the token in use, and its file |
+//! | `tidings` | what calls tell that loop |
+//! | `verify` | asking about the token itself |
+//! | `verdict` | what all that comes to |
 
 mod client;
 mod gate;
+mod health;
+mod tidings;
+mod token;
+mod verdict;
+mod verify;
 mod wire;
 
-use crate::config::{Cloudflare as Settings, Zone};
+pub use health::{OnNewToken, TokenWatch};
+
+use crate::clock::Clock;
+use crate::config::{Cloudflare as Settings, Site, Zone};
 use crate::failover::{Change, Dns, Record, Unavailable, Urgency, Written};
 use crate::metrics::Metrics;
 use client::{Call, Client, Fault, Kind};
@@ -21,6 +34,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
+use verdict::{DNS_EDIT, ZONE_READ};
 
 /// Steady reads take at most this part of the budget.
 const STEADY_SHARE: u32 = 2;
@@ -39,6 +53,8 @@ pub struct Cloudflare {
     client: Client,
     /// Zone ids by name; dropped when Cloudflare says that one is wrong.
     zones: Mutex<HashMap<String, String>>,
+    /// The account that they belong to, once an answer has told.
+    account: Mutex<Option<String>>,
     /// Calls that reading every name once takes.
     reads: AtomicU32,
     requests_per_5m: u32,
@@ -53,16 +69,32 @@ impl Cloudflare {
         Ok(Cloudflare {
             client: Client::new(settings, metrics)?,
             zones: Mutex::default(),
+            account: Mutex::default(),
             reads: AtomicU32::new(0),
             requests_per_5m: settings.requests_per_5m,
         })
     }
 
-    /// Says how many names are read again and again, so that all of them
-    /// together stay inside their share of the budget.
-    pub fn set_names(&self, names: usize) {
+    /// Says which sites there are: how many names are read again and again,
+    /// so that all of them together stay inside their share of the budget, and
+    /// which zones the token has to read.
+    pub fn set_sites(&self, sites: &[Arc<Site>]) {
+        let names = sites.iter().map(|site| site.hostnames.len()).sum::<usize>();
         let names = u32::try_from(names).unwrap_or(u32::MAX);
         self.reads.store(names, Ordering::Relaxed);
+        let zones = sites.iter().map(|site| site.zone.clone()).collect();
+        self.client.tidings().set_zones(zones);
+    }
+
+    /// Watches the token from now on; `on_new` is called when another one has
+    /// come into use.
+    pub fn watch_token(
+        self: &Arc<Self>,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+        on_new: OnNewToken,
+    ) -> TokenWatch {
+        TokenWatch::start(self.clone(), clock, metrics, on_new)
     }
 
     async fn zone_id(
@@ -94,6 +126,7 @@ impl Cloudflare {
         match found.as_slice() {
             [one] => {
                 self.cache().insert(name.clone(), one.id.clone());
+                self.set_account(one.account());
                 Ok(one.id.clone())
             }
             [] => Err(Fault::new(
@@ -119,6 +152,33 @@ impl Cloudflare {
 
     fn cached(&self, name: &str) -> Option<String> {
         self.cache().get(name).cloned()
+    }
+
+    fn known_account(&self) -> Option<String> {
+        let account = self.account.lock();
+        account.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_account(&self, account: Option<String>) {
+        *self.account.lock().unwrap_or_else(PoisonError::into_inner) = account;
+    }
+
+    /// Tells the watch of the token what a read has shown.
+    fn note_right(&self, zone: &Zone, fault: Option<&Fault>) {
+        let refused = match fault {
+            None => None,
+            Some(fault) if matches!(fault.kind, Kind::Auth(_) | Kind::Refused(404)) => {
+                let found = match zone {
+                    Zone::Id(_) => true,
+                    Zone::Name(name) => self.cached(name).is_some(),
+                };
+                let permission = if found { DNS_EDIT } else { ZONE_READ };
+                Some((permission, fault.text.as_str()))
+            }
+            // It says nothing about the token.
+            Some(_) => return,
+        };
+        self.client.tidings().note(zone, refused);
     }
 
     /// A zone id that Cloudflare does not know is looked up again next time.
@@ -207,7 +267,13 @@ impl Dns for Cloudflare {
         until: Instant,
     ) -> BoxFuture<'a, Result<Vec<Record>, Unavailable>> {
         Box::pin(async move {
+            // So that what is noted is noted of the token that was used.
+            self.client.renew_token();
+            let token = self.epoch();
             let answer = self.read_all(zone, hostnames, urgency, until).await;
+            if self.epoch() == token {
+                self.note_right(zone, answer.as_ref().err());
+            }
             answer.map_err(|fault| {
                 self.forget(zone, &fault);
                 Unavailable(fault.text)
@@ -245,6 +311,6 @@ impl Dns for Cloudflare {
     }
 
     fn epoch(&self) -> u64 {
-        self.client.epoch()
+        self.client.tidings().tokens()
     }
 }

@@ -1,8 +1,10 @@
 //! Cloudflare's JSON. Unknown members are ignored; what is needed and missing
 //! makes the answer unreadable.
 
+use super::verdict::{Status, Told};
 use crate::failover::Record;
 use crate::rule::address::RecordType;
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -140,6 +142,21 @@ fn is_last(info: &Info, count: u64) -> bool {
 pub(super) struct Zone {
     pub(super) id: String,
     pub(super) name: String,
+    account: Option<Account>,
+}
+
+#[derive(Deserialize)]
+struct Account {
+    id: Option<String>,
+}
+
+impl Zone {
+    /// The id of the account that it belongs to, fit to stand in a path.
+    pub(super) fn account(&self) -> Option<String> {
+        let plain =
+            |id: &String| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        self.account.as_ref()?.id.clone().filter(plain)
+    }
 }
 
 /// The zones of a list.
@@ -148,6 +165,35 @@ pub(super) fn zones(body: &[u8]) -> Result<Page<Zone>, String> {
         serde_json::from_value(value)
             .map(Some)
             .map_err(|e| format!("a zone in the answer is not readable ({e})"))
+    })
+}
+
+/// The one zone of an answer.
+pub(super) fn zone(body: &[u8]) -> Result<Zone, String> {
+    serde_json::from_value(envelope(body)?.result)
+        .map_err(|e| format!("the zone in the answer is not readable ({e})"))
+}
+
+#[derive(Deserialize)]
+struct WireToken {
+    status: String,
+    expires_on: Option<String>,
+    not_before: Option<String>,
+}
+
+/// What Cloudflare says of a token; `None` if it says nothing that is known here.
+pub(super) fn token(body: &[u8]) -> Option<Told> {
+    let wire: WireToken = serde_json::from_value(envelope(body).ok()?.result).ok()?;
+    let time = |text: Option<String>| text.and_then(|text| text.parse::<Timestamp>().ok());
+    Some(Told {
+        status: match wire.status.as_str() {
+            "active" => Status::Active,
+            "disabled" => Status::Disabled,
+            "expired" => Status::Expired,
+            _ => return None,
+        },
+        expires: time(wire.expires_on),
+        not_before: time(wire.not_before),
     })
 }
 
@@ -274,6 +320,41 @@ mod tests {
         ));
         assert!(matches!(said(br#"{"result":{"id":"x"}}"#), Said::Success));
         assert!(matches!(said(b"{}"), Said::Failure(_)));
+    }
+
+    #[test]
+    fn a_token_is_what_its_verification_says() {
+        let verified =
+            br#"{"result":{"id":"a","status":"active","expires_on":"2027-01-01T00:00:00Z"},
+            "success":true,"errors":[],"messages":[]}"#;
+        let told = token(verified).unwrap();
+        assert_eq!(told.status, Status::Active);
+        assert_eq!(told.expires.unwrap().to_string(), "2027-01-01T00:00:00Z");
+        assert_eq!(told.not_before, None);
+        let forever = br#"{"result":{"status":"disabled","expires_on":null},"success":true}"#;
+        let told = token(forever).unwrap();
+        assert_eq!((told.status, told.expires), (Status::Disabled, None));
+        for unknown in [
+            &br#"{"result":{"status":"on leave"}}"#[..],
+            b"{}",
+            b"<html>",
+        ] {
+            assert_eq!(token(unknown), None);
+        }
+    }
+
+    #[test]
+    fn an_account_that_could_lead_elsewhere_is_none() {
+        let account = |id: &str| {
+            let body =
+                format!(r#"{{"result":{{"id":"z","name":"a.b","account":{{"id":"{id}"}}}}}}"#);
+            zone(body.as_bytes()).unwrap().account()
+        };
+        assert_eq!(account("0a1b").as_deref(), Some("0a1b"));
+        assert_eq!(account("../user"), None);
+        assert_eq!(account(""), None);
+        let without = br#"{"result":{"id":"z","name":"a.b"}}"#;
+        assert_eq!(zone(without).unwrap().account(), None);
     }
 
     #[test]

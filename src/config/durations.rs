@@ -58,7 +58,8 @@ fn too_long(text: &str) -> String {
 }
 
 /// Writes a duration so that [`parse`] reads it again; exact to a millisecond.
-pub(super) fn show(duration: Duration) -> String {
+#[must_use]
+pub fn show(duration: Duration) -> String {
     let mut left = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     if left == 0 {
         return "0s".into();

@@ -3,6 +3,7 @@
 use super::{
     Config, EdgeSettings, Origin, ProbeKind, ProbeSettings, Site, TokenSource, Zone, durations,
 };
+use crate::matcher::Matcher;
 use crate::rule::address::Place;
 use crate::rule::{Failback, Policy, Stance};
 use std::fmt::{self, Write};
@@ -61,6 +62,10 @@ impl Config {
         self.write_guard(out)?;
         writeln!(out, "\n[alerts]\nsite_label = {:?}", self.alerts.site_label)?;
         writeln!(out, "ttl = \"{}\"", durations::show(self.alerts.ttl))?;
+        let watchdog = show_matchers(&self.alerts.watchdog);
+        writeln!(out, "watchdog = {watchdog}")?;
+        let timeout = durations::show(self.alerts.watchdog_timeout);
+        writeln!(out, "watchdog_timeout = \"{timeout}\"")?;
         writeln!(out, "\n[state]\npath = {:?}", self.state.path)?;
         writeln!(out, "keep = \"{}\"", durations::show(self.state.keep))
     }
@@ -83,8 +88,7 @@ fn write_site(out: &mut String, site: &Site) -> fmt::Result {
         Zone::Name(name) => writeln!(out, "zone = {name:?}")?,
         Zone::Id(id) => writeln!(out, "zone_id = {id:?}")?,
     }
-    let matchers: Vec<_> = site.matchers.iter().map(|m| format!("'{m}'")).collect();
-    writeln!(out, "matchers = [{}]", matchers.join(", "))?;
+    writeln!(out, "matchers = {}", show_matchers(&site.matchers))?;
     writeln!(out, "probe = {}", show_probe(&site.probe))?;
     writeln!(out, "rule = {}", show_policy(&site.policy))?;
     writeln!(out, "edge = {}", show_edge(&site.edge))?;
@@ -93,6 +97,11 @@ fn write_site(out: &mut String, site: &Site) -> fmt::Result {
         writeln!(out, "{key} = {}", show_origin(origin, site))?;
     }
     Ok(())
+}
+
+fn show_matchers(matchers: &[Matcher]) -> String {
+    let matchers: Vec<_> = matchers.iter().map(|m| format!("'{m}'")).collect();
+    format!("[{}]", matchers.join(", "))
 }
 
 /// An origin; its probe settings only where they are not the site's.

@@ -133,6 +133,8 @@ pub const KEYS: &[Key] = &[
 
     key("alerts", "site_label", Kind::Text, r#""site""#),
     key("alerts", "ttl", Kind::Duration(SOME), r#""15m""#),
+    key("alerts", "watchdog", Kind::List, r#"['alertname="Watchdog"']"#),
+    key("alerts", "watchdog_timeout", Kind::Duration(SOME), r#""15m""#),
 
     key("state", "path", Kind::Text, r#""originswitch.db""#),
     key("state", "keep", Kind::Duration(SOME), r#""400d""#),

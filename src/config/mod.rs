@@ -22,7 +22,7 @@ mod sites;
 mod unknown;
 mod values;
 
-pub use durations::parse as parse_duration;
+pub use durations::{parse as parse_duration, show as show_duration};
 pub use faults::{Fault, Faults};
 pub use keys::{KEYS, Key, Kind};
 pub use sections::{parse_listen, read_token_file};
@@ -174,6 +174,11 @@ pub struct Alerts {
     pub site_label: String,
     /// How long a firing alert that is not repeated still counts as firing.
     pub ttl: Duration,
+    /// Which alert always fires while the alert path lives; all must match,
+    /// and none turn it off.
+    pub watchdog: Vec<Matcher>,
+    /// After so much silence of it the alert path is dead.
+    pub watchdog_timeout: Duration,
 }
 
 /// `[state]`.

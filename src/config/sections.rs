@@ -2,6 +2,7 @@
 
 use super::read::Reading;
 use super::scope::Scope;
+use super::sites::matchers;
 use super::{Alerts, Cloudflare, Secret, Server, State, TokenSource};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -44,6 +45,8 @@ pub(super) fn alerts(reading: &Reading) -> Alerts {
             })
             .unwrap_or_default(),
         ttl: scope.duration("ttl"),
+        watchdog: scope.read("watchdog", matchers).unwrap_or_default(),
+        watchdog_timeout: scope.duration("watchdog_timeout"),
     }
 }
 

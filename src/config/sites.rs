@@ -425,7 +425,8 @@ fn zone_id(value: &Value) -> Result<String, String> {
     ))
 }
 
-fn matchers(value: &Value) -> Result<Vec<Matcher>, String> {
+/// A list of matchers, or a single one.
+pub(super) fn matchers(value: &Value) -> Result<Vec<Matcher>, String> {
     entries(value)
         .iter()
         .map(|entry| Matcher::parse(text(entry)?))

@@ -147,6 +147,11 @@ impl SiteHandle {
         self.notify.notify_one();
     }
 
+    /// Says "look again" to the site, and nothing more.
+    pub fn wake(&self) {
+        self.notify.notify_one();
+    }
+
     /// Puts a request to the loop. The answer comes with its next decision, or
     /// never if the loop ends first.
     pub fn ask(&self, request: Request) -> oneshot::Receiver<Answer> {

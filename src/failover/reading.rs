@@ -33,11 +33,6 @@ impl SiteLoop {
 
     /// Takes the answer of a read.
     pub(super) async fn take_answer(&mut self, answer: Result<Vec<Record>, Unavailable>) {
-        let epoch = self.tools.dns.epoch();
-        if std::mem::replace(&mut self.epoch, epoch) != epoch {
-            // Another token: what was refused may be tried at once.
-            self.retry_at = None;
-        }
         match answer {
             Ok(records) => {
                 self.read_error = None;
@@ -50,6 +45,21 @@ impl SiteLoop {
                 }
                 self.read_error = Some(fault.0);
             }
+        }
+    }
+
+    /// With another token, what was refused may be tried at once.
+    pub(super) fn notice_token(&mut self) {
+        let epoch = self.tools.dns.epoch();
+        if std::mem::replace(&mut self.epoch, epoch) == epoch {
+            return;
+        }
+        let now = self.tools.clock.moment();
+        if self.retry_at.take().is_some() {
+            self.look_no_later_than(now);
+        }
+        if self.read_error.is_some() {
+            self.read_no_later_than(now);
         }
     }
 

@@ -302,6 +302,7 @@ impl SiteLoop {
     async fn wait(&mut self) -> Option<Look> {
         loop {
             self.absorb().await;
+            self.notice_token();
             self.publish();
             if let Some(look) = self.look() {
                 return Some(look);

@@ -101,6 +101,15 @@ impl Metrics {
         }
     }
 
+    /// Whether alerts would arrive; `None` while that is not known.
+    pub fn alert_path_up(&self, up: Option<bool>) {
+        let gauge = &self.process.alert_path_up;
+        match up {
+            Some(up) => gauge.with_label_values::<&str>(&[]).set(i64::from(up)),
+            None => gauge.reset(),
+        }
+    }
+
     /// A call of Cloudflare's API ended with this HTTP status, or without one.
     pub fn cloudflare(&self, operation: &str, status: Option<u16>, took: Duration) {
         let code = status.map_or_else(|| "error".to_owned(), |status| status.to_string());
@@ -125,6 +134,27 @@ impl Metrics {
         let calls = i64::try_from(calls).unwrap_or(i64::MAX);
         let gauge = &self.process.ratelimit_remaining;
         gauge.with_label_values::<&str>(&[]).set(calls);
+    }
+
+    /// Whether Cloudflare's API token is in force and reads every zone.
+    pub fn token_valid(&self, valid: bool) {
+        let gauge = &self.process.token_valid;
+        gauge.with_label_values::<&str>(&[]).set(i64::from(valid));
+    }
+
+    /// When the token expires, if it does and that is known.
+    pub fn token_expiry(&self, expires: Option<Timestamp>) {
+        let gauge = &self.process.token_expiry;
+        match expires {
+            Some(at) => gauge.with_label_values::<&str>(&[]).set(seconds(at)),
+            None => gauge.reset(),
+        }
+    }
+
+    /// Nothing is known of the token in use.
+    pub fn token_unknown(&self) {
+        self.process.token_valid.reset();
+        self.token_expiry(None);
     }
 
     /// Whether the state file takes writes.

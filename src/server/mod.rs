@@ -29,6 +29,7 @@ use crate::config;
 use crate::failover::{Guard, SiteHandle};
 use crate::metrics::Metrics;
 use crate::rule::decision::Decision;
+use crate::watchdog::Watchdog;
 use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -50,13 +51,19 @@ pub struct Sites {
     pub sites: Vec<Arc<SiteHandle>>,
     /// Finds the sites of an alert; indices into `sites`.
     pub directory: Directory,
+    /// Listens for the alert that needs no site.
+    pub watchdog: Arc<Watchdog>,
     by_name: HashMap<Arc<str>, usize>,
 }
 
 impl Sites {
     /// Puts sites in order of their names.
     #[must_use]
-    pub fn new(mut sites: Vec<Arc<SiteHandle>>, site_label: &str) -> Sites {
+    pub fn new(
+        mut sites: Vec<Arc<SiteHandle>>,
+        site_label: &str,
+        watchdog: Arc<Watchdog>,
+    ) -> Sites {
         sites.sort_by(|a, b| a.site.name.cmp(&b.site.name));
         let directory = Directory::new(
             site_label,
@@ -81,6 +88,7 @@ impl Sites {
         Sites {
             sites,
             directory,
+            watchdog,
             by_name,
         }
     }

@@ -240,9 +240,10 @@ fn hand_out(app: &App, webhook: Webhook) -> Reached {
     let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
     let mut unmatched = webhook.bad;
     let mut example = None;
-    for alert in &webhook.alerts {
+    let watchdogs = sites.watchdog.take(&webhook.alerts);
+    for (alert, watchdog) in webhook.alerts.iter().zip(watchdogs) {
         let reached = sites.directory.sites_of(alert);
-        if reached.is_empty() {
+        if reached.is_empty() && !watchdog {
             unmatched += 1;
             example = Some(alert);
         }

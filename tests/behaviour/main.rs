@@ -18,4 +18,5 @@ mod shapes;
 mod slow;
 mod storm;
 mod tls;
+mod watchdog;
 mod webhook;

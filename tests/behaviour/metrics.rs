@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 
 /// Name, type, labels; `true` where it is there from the start.
-const CONTRACT: [(&str, &str, &str, bool); 25] = [
+const CONTRACT: [(&str, &str, &str, bool); 28] = [
     ("build_info", "gauge", "revision version", true),
     ("config_last_reload_successful", "gauge", "", true),
     (
@@ -19,6 +19,7 @@ const CONTRACT: [(&str, &str, &str, bool); 25] = [
     ("alerts_received_total", "counter", "status", false),
     ("alerts_unmatched_total", "counter", "", true),
     ("alert_last_received_timestamp_seconds", "gauge", "", false),
+    ("alert_path_up", "gauge", "", false),
     ("alert_unconfirmed", "gauge", "site", false),
     ("probes_total", "counter", "origin result site", true),
     ("probe_duration_seconds", "histogram", "phase", true),
@@ -43,6 +44,13 @@ const CONTRACT: [(&str, &str, &str, bool); 25] = [
     ),
     ("cloudflare_up", "gauge", "", true),
     ("cloudflare_ratelimit_remaining", "gauge", "", false),
+    ("cloudflare_token_valid", "gauge", "", false),
+    (
+        "cloudflare_token_expiry_timestamp_seconds",
+        "gauge",
+        "",
+        false,
+    ),
     ("state_up", "gauge", "", true),
     ("process_cpu_seconds_total", "counter", "", true),
     ("process_resident_memory_bytes", "gauge", "", true),

@@ -17,7 +17,7 @@ fn sections_say_what_to_write_instead() {
         ("[probe]\nintervall = \"1s\"", "probe: unknown key `probe.intervall`, did you mean `probe.interval`?".into()),
         ("[probe]\nfall = 3", "probe: unknown key `probe.fall`, did you mean `rule.fall`?".into()),
         ("[rule]\ntimeout = \"3s\"", "rule: unknown key `rule.timeout`, did you mean `cloudflare.timeout` or `probe.timeout` or `edge.timeout`?".into()),
-        ("[alerts]\nthreshold = 3", "alerts: unknown key `alerts.threshold`; there are `site_label`, `ttl`".into()),
+        ("[alerts]\nthreshold = 3", "alerts: unknown key `alerts.threshold`; there are `site_label`, `ttl`, `watchdog`, `watchdog_timeout`".into()),
         ("[frobnicate]\na = 1", "unknown key `frobnicate`; there are `server`, `cloudflare`, `probe`, `rule`, `guard`, `edge`, `alerts`, `state`, `site`".into()),
         // Wrong types.
         ("[rule]\nfall = \"three\"", r#"rule.fall: must be a whole number from 1 to 1000, not "three""#.into()),
@@ -80,6 +80,8 @@ fn sections_say_what_to_write_instead() {
         ("api_url = \"https://me:pw@a/\"", format!("cloudflare.api_url: holds a user or a password: {url}")),
         ("api_url = \"https://a/?b\"", format!(r#"cloudflare.api_url: "https://a/?b" holds a `?` or a `#`: {url}"#)),
         ("requests_per_5m = 9", "cloudflare.requests_per_5m: must be a whole number from 10 to 1000000, not 9".into()),
+        ("[alerts]\nwatchdog = ['alertname']", r#"alerts.watchdog: "alertname" has no `=`, `!=`, `=~` or `!~` after the label's name"#.into()),
+        ("[alerts]\nwatchdog_timeout = \"0s\"", r#"alerts.watchdog_timeout: must be longer than zero, not "0s": write at least "1ms""#.into()),
         ("[alerts]\nsite_label = \" \"", r#"alerts.site_label: is empty: write a label's name such as "site""#.into()),
         ("[state]\npath = \"\"", r#"state.path: "" is no file: write a path such as "originswitch.db""#.into()),
     ];

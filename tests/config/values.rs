@@ -23,6 +23,11 @@ fn a_key_left_out_has_its_default() {
     assert_eq!(config.cloudflare.requests_per_5m, 1200);
     assert_eq!(config.max_in_flight, 256);
     assert_eq!(config.alerts.ttl, seconds(900));
+    assert_eq!(config.alerts.watchdog_timeout, seconds(900));
+    let [watchdog] = config.alerts.watchdog.as_slice() else {
+        panic!("{:?}", config.alerts.watchdog)
+    };
+    assert_eq!(watchdog.to_string(), "alertname=\"Watchdog\"");
     assert_eq!(config.state.keep, seconds(400 * 86_400));
     assert_eq!(config.warnings, Vec::<String>::new());
     let site = &config.sites[0];
@@ -247,6 +252,26 @@ fn text_from_the_environment_stays_as_it_stands_and_the_rest_is_parsed() {
         &[("ORIGINSWITCH_PROBE__EXPECT_STATUS", "204")],
     );
     assert_eq!(config.sites[0].probe.expect_status.to_string(), "204");
+}
+
+#[test]
+fn the_watchdog_is_any_alert_or_none() {
+    let watchdog = |written: &str, env: &[(&str, &str)]| {
+        let config = good(&minimal(&format!("[alerts]\n{written}")), env);
+        let texts = config.alerts.watchdog.iter().map(ToString::to_string);
+        texts.collect::<Vec<_>>()
+    };
+    assert_eq!(watchdog("watchdog = []", &[]), [""; 0]);
+    assert_eq!(watchdog("watchdog = \"a=b\"", &[]), ["a=\"b\""]);
+    let two = "watchdog = ['alertname=\"Watchdog\"', 'prometheus=~\"a|b\"']";
+    let both = ["alertname=\"Watchdog\"", "prometheus=~\"a|b\""];
+    assert_eq!(watchdog(two, &[]), both);
+    let name = "ORIGINSWITCH_ALERTS__WATCHDOG";
+    assert_eq!(watchdog(two, &[(name, "[]")]), [""; 0]);
+    for text in ["alertname=Beat", "[\"alertname=Beat\"]"] {
+        let found = watchdog("", &[(name, text)]);
+        assert_eq!(found, ["alertname=\"Beat\""], "{text}");
+    }
 }
 
 #[test]

@@ -51,6 +51,21 @@ async fn a_rejected_write_is_decided_again_after_an_interval_that_doubles_to_fiv
 }
 
 #[tokio::test(start_paused = true)]
+async fn with_another_token_a_rejected_write_is_decided_again_at_once() {
+    let (rig, alerted) = dead_main("").await;
+    rig.dns.writes_are(WriteFate::Rejected);
+    rig.run_for(secs(200)).await;
+    // By itself the sixth would come 322 s after the alert.
+    assert_eq!(rig.writes().len(), 5);
+    rig.dns.heal();
+    rig.dns.another_token();
+    rig.run_for(secs(13)).await;
+    // The next look at the record, and a confirmation of 2 s.
+    assert_eq!(rig.record(), Some(BACKUP), "{:#?}", rig.story());
+    assert!(rig.write_times()[5] <= alerted + secs(212));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_write_that_was_carried_out_and_not_answered_is_not_sent_again_and_counted_once() {
     for (fate, late) in [(WriteFate::LostAfter, 0), (WriteFate::SilentAfter, 10)] {
         let (mut rig, alerted) = dead_main("").await;

@@ -131,6 +131,14 @@ async fn a_token_can_be_revoked_given_back_and_run_out() {
         (t.expires_on, t.not_before) = (None, Some(now + hour))
     });
     assert_eq!(status().await, 403);
+    let verify = world.get("/user/tokens/verify").await;
+    assert_eq!(verify.json["result"]["status"], "active");
+    assert!(verify.json["result"]["not_before"].is_string());
+    assert!(world.cloudflare.remove_token(TOKEN));
+    assert!(!world.cloudflare.remove_token(TOKEN));
+    assert_eq!(world.get(&world.records()).await.codes(), [9109]);
+    let verify = world.get("/user/tokens/verify").await;
+    assert_eq!((verify.status, verify.codes()), (401, vec![1000]));
 }
 
 #[tokio::test]

@@ -185,9 +185,13 @@ impl Stack {
             self.query("sum(probe_success)").await == Some(2.0)
         })
         .await;
-        self.until("the Watchdog has arrived", async || {
-            let received = "originswitch_alert_last_received_timestamp_seconds";
-            self.query(received).await.is_some()
+        self.until_alert_path_is(1.0).await;
+    }
+
+    /// Waits until the Watchdog has arrived, or ended.
+    async fn until_alert_path_is(&self, up: f64) {
+        self.until(&format!("the alert path is {up}"), async || {
+            self.server.metrics().await.get("alert_path_up", &[]) == Some(up)
         })
         .await;
     }
@@ -279,8 +283,10 @@ async fn an_alert_moves_the_record_and_its_end_lets_it_return() {
 
     // The token was shown from the first delivery on.
     let refused = stack.server.metrics().await;
+    let unmatched = refused.get("alerts_unmatched_total", &[]);
     let refused = refused.get("webhook_requests_total", &[("code", "401")]);
     assert_eq!(refused.unwrap_or_default(), 0.0);
+    assert_eq!(unmatched, Some(0.0), "the Watchdog is nobody's and known");
     promtool_finds_nothing(&tools, &stack.server.get("/metrics").await.text).await;
     stack.world.assert_published(true);
 }
@@ -296,6 +302,7 @@ async fn a_dead_prometheus_does_not_bring_a_dead_main_back() {
 
     stack.prometheus.kill().await;
     stack.until_alert("resolved").await;
+    stack.until_alert_path_is(0.0).await;
     // What it set off ends in a decision to stay.
     stack
         .until("the false end is decided", async || {

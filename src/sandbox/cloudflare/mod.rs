@@ -178,6 +178,11 @@ impl Cloudflare {
         }
     }
 
+    /// Takes a token away for good: nobody knows it any more. Whether there was one.
+    pub fn remove_token(&self, secret: &str) -> bool {
+        self.state().tokens.remove(secret).is_some()
+    }
+
     /// Puts a record into a zone, visible at once; gives its id.
     ///
     /// # Panics

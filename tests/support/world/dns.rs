@@ -98,6 +98,7 @@ struct State {
     after_write: Vec<ReadFate>,
     reads: Vec<ReadCall>,
     writes: Vec<WriteCall>,
+    tokens: u64,
 }
 
 /// The simulated DNS side. Clones share one state.
@@ -134,6 +135,7 @@ impl FakeDns {
                 after_write: Vec::new(),
                 reads: Vec::new(),
                 writes: Vec::new(),
+                tokens: 0,
             })),
         }
     }
@@ -159,6 +161,11 @@ impl FakeDns {
     /// What becomes of writes from now on.
     pub fn writes_are(&self, fate: WriteFate) {
         self.with(|state| state.standing_write = fate);
+    }
+
+    /// From now on there is another token.
+    pub fn another_token(&self) {
+        self.with(|state| state.tokens += 1);
     }
 
     /// What becomes of the next read for which nothing is planned yet.
@@ -395,6 +402,10 @@ impl Dns for FakeDns {
 
     fn pace(&self, interval: Duration) -> Duration {
         interval
+    }
+
+    fn epoch(&self) -> u64 {
+        self.with(|state| state.tokens)
     }
 }
 
