@@ -99,6 +99,7 @@ pub struct Site {
     hold: Option<&'static str>,
     pin: Option<Pin>,
     frozen: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
     freeze: Option<Freeze>,
     alert: Option<Alert>,
     last_decision: Option<Decision>,

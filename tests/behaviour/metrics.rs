@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 
 /// Name, type, labels; `true` where it is there from the start.
-const CONTRACT: [(&str, &str, &str, bool); 28] = [
+const CONTRACT: [(&str, &str, &str, bool); 36] = [
     ("build_info", "gauge", "revision version", true),
     ("config_last_reload_successful", "gauge", "", true),
     (
@@ -28,6 +28,14 @@ const CONTRACT: [(&str, &str, &str, bool); 28] = [
     ("decisions_total", "counter", "action reason site", true),
     ("switches_total", "counter", "from result site to", true),
     ("hold", "gauge", "reason site", false),
+    ("blind", "gauge", "", true),
+    ("brake_held_sites", "gauge", "", true),
+    ("pinned", "gauge", "origin site", false),
+    ("frozen", "gauge", "site", false),
+    ("foreign_edits_total", "counter", "site", false),
+    ("edge_up", "gauge", "site", false),
+    ("edge_down", "gauge", "site", false),
+    ("recovery_seconds", "histogram", "", true),
     ("last_switch_timestamp_seconds", "gauge", "site", false),
     ("switch_duration_seconds", "histogram", "", true),
     (
