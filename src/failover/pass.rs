@@ -229,9 +229,14 @@ impl SiteLoop {
 
     /// A hold that ends by itself is looked at when it does.
     pub(super) fn look_again_when(&mut self, plan: &Plan) {
+        let now = self.tools.clock.moment();
         if let Some(until) = plan.until {
             let until = self.tools.clock.moment_of(until) + Duration::from_millis(1);
-            self.next_pass = self.next_pass.min(until);
+            // A wall clock that was set puts an end into the past that is yet
+            // to come: then the usual passes find it.
+            if until > now {
+                self.next_pass = self.next_pass.min(until);
+            }
         }
     }
 
