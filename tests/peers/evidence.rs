@@ -1,8 +1,10 @@
 //! What moves a site, and what does not: in a modelled world.
 
 use crate::support::world::*;
+use originswitch::rule::address::Address;
 use originswitch::rule::alerts::AlertStatus::{Firing, Resolved};
 use originswitch::rule::finding::Verdict;
+use std::net::Ipv4Addr;
 
 /// 1. mirai-prototype: a delay, once begun, ended in a switch although the site was well again.
 #[tokio::test(start_paused = true)]
@@ -44,6 +46,33 @@ async fn an_error_of_our_own_side_has_no_vote() {
         assert!(rig.writes().is_empty(), "{:#?}", rig.story());
         assert_eq!(rig.reasons()[1], "unconfirmed");
     }
+}
+
+/// Two servers elsewhere that tell whether our own network works.
+const CONTROLLED: &str =
+    "[guard]\ncontrol_targets = [\"tcp://203.0.113.1:443\", \"tcp://203.0.113.2:443\"]\n";
+
+/// 13. uptime-kuma and its family: their own network was down, and every site was said to be.
+#[tokio::test(start_paused = true)]
+async fn while_no_control_target_answers_nothing_moves() {
+    let mut rig = Rig::resting_on(&format!("{CONTROLLED}{SITE}")).await;
+    let control = |host| Address::V4(Ipv4Addr::new(203, 0, 113, host));
+    for host in [1, 2] {
+        rig.origins.set(&control(host), Mood::Swallowing);
+    }
+    // Of all the world only BACKUP is within reach.
+    rig.mood(MAIN, Mood::Swallowing);
+    rig.alert(Firing);
+    rig.run_for(secs(600)).await;
+    assert!(rig.writes().is_empty(), "{:#?}", rig.story());
+    assert_eq!(rig.reason(), "blind");
+    assert_eq!(rig.metric("originswitch_blind", ""), 1.0);
+    assert_eq!(rig.metric("originswitch_hold", "blind"), 1.0);
+    // One of them is enough: it is MAIN, not we.
+    rig.origins.set(&control(2), Mood::Up);
+    rig.until(secs(20), |rig| rig.record() == Some(BACKUP))
+        .await;
+    assert_eq!(rig.metric("originswitch_blind", ""), 0.0);
 }
 
 /// 14. a soak that is never waived: a site stayed dead on BACKUP beside a MAIN that was back.

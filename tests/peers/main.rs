@@ -18,16 +18,19 @@
 //! | 10 | a redirect is not followed away from the pinned address | `probes.rs` `a_redirect_does_not_lead_a_probe_away_from_its_origin` |
 //! | 11 | the server name is the host, never an address; the certificate is verified for it | `tests/behaviour/tls.rs` `ca_file_makes_an_origin_certificate_good`, `a_certificate_for_another_name_is_named`; `tests/probe/secure.rs` `a_host_that_is_an_address_is_checked_and_not_sent_as_a_name` |
 //! | 12 | an IPv6 origin: dialled as it is, its AAAA record alone is moved | `writes.rs` `an_ipv6_site_has_its_aaaa_record_moved_and_no_other`; `tests/probe/names.rs` `an_ipv6_origin_is_probed` |
+//! | 13 | all control targets dead: nothing moves, and `originswitch_blind` says so | `evidence.rs` `while_no_control_target_answers_nothing_moves`; with the binary `tests/behaviour/holds.rs` `every_hold_has_its_scenario` |
 //! | 14 | MAIN and BACKUP dead: nothing moves; a MAIN that recovers is not waited for | `evidence.rs` `with_all_down_nothing_moves_and_a_main_that_recovers_is_not_waited_for` |
 //! | 15 | an origin that loses some requests is decided in bounded time | `evidence.rs` `an_origin_that_loses_some_requests_is_decided_in_bounded_time`; every other one `tests/loops/leaving.rs` `an_origin_that_fails_every_other_probe_is_left_in_bounded_time` |
 //! | 16 | a process suspended for minutes counts anew and does nothing at its first tick | `evidence.rs` `a_machine_that_slept_for_five_minutes_starts_counting_anew`; `restarts.rs` `a_process_that_was_stopped_decides_nothing_at_its_first_tick` |
 //! | 17 | a wall clock set by an hour has no effect | `evidence.rs` `a_wall_clock_that_is_set_by_an_hour_moves_nothing_and_delays_no_flight`; on what is counted `tests/loops/remembering.rs` `a_machine_that_slept_waits_for_main_again` |
 //! | 18 | two instances: the same decision, at most one effective write; a fight ends | `record.rs` `two_instances_decide_the_same_and_change_the_record_once`; `writes.rs` `an_instance_that_sees_it_otherwise_does_not_fight_for_the_record`, `a_fight_with_another_tool_ends_with_the_budget_and_says_so` |
 //! | 19 | an instance that takes over reads where the record is | `restarts.rs` `an_instance_that_takes_over_with_an_old_state_reads_where_the_record_is` |
+//! | 20 | fifty sites down in one tick: the brake, its release, its window | `together.rs` `of_fifty_sites_that_go_down_together_the_brake_holds_most_until_it_is_released`, `the_brake_lets_the_others_go_as_its_window_slides` |
 //! | 21 | a dry run: no write, no state, no budget spent, its own label | `writes.rs` `a_dry_run_writes_nothing_and_spends_nothing`; with the binary `tests/behaviour/brakes.rs` `a_dry_run_says_once_what_it_would_do_and_writes_nothing` |
 //! | 22 | storms, 50 MB, truncated, resolved first, unknown labels, no fingerprint, other payloads | `webhooks.rs` `a_body_of_fifty_megabytes_is_refused_and_not_held`, `odd_webhooks_are_taken_for_what_they_are_and_the_next_alert_counts`; `tests/behaviour/storm.rs` `a_storm_about_a_dead_main_makes_one_switch`, `a_storm_about_a_healthy_main_moves_nothing` |
 //! | 23 | an origin that hangs for 30 s delays no other | `probes.rs` `origins_that_hang_delay_no_other_site` |
 //! | 24 | Cloudflare's own address is no origin, and its answers are no evidence | `probes.rs` `an_origin_at_cloudflares_own_address_is_refused`; `tests/behaviour/probes.rs` `an_answer_of_the_cdn_is_no_evidence` |
+//! | 25 | a token revoked while idle is told before it is needed; nothing is sent blindly | `record.rs` `a_token_revoked_while_nothing_happens_is_told_and_nothing_is_sent_with_it`; within an hour at most `src/cloudflare/health.rs` `the_token_is_verified_at_start_and_every_hour` |
 
 #[expect(
     dead_code,
@@ -43,5 +46,6 @@ mod restarts;
 #[path = "../support/mod.rs"]
 mod support;
 mod table;
+mod together;
 mod webhooks;
 mod writes;

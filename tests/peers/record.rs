@@ -3,7 +3,7 @@
 use crate::common::*;
 use crate::support::server::{Folder, TOKEN};
 use futures_util::future::join_all;
-use originswitch::sandbox::cloudflare::{Record, RecordSpec};
+use originswitch::sandbox::cloudflare::{Record, RecordSpec, TokenStatus};
 use originswitch::sandbox::faults::{Effect, Fault, Matcher};
 use serde_json::json;
 use std::time::Duration;
@@ -184,4 +184,31 @@ async fn two_instances_decide_the_same_and_change_the_record_once() {
         server.wait_site(SITE, "back on MAIN", home).await;
     }
     assert_eq!(changes(&world), [world.backup_ip(), world.main_ip()]);
+}
+
+/// 25. favonia#722, oneuptime: a revoked token was found out when the failover needed it.
+#[tokio::test]
+async fn a_token_revoked_while_nothing_happens_is_told_and_nothing_is_sent_with_it() {
+    let world = World::new().await;
+    let server = world.serve_on_main().await;
+    let valid = async || server.metrics().await.get("cloudflare_token_valid", &[]);
+    server
+        .wait_until("it is valid", async || valid().await == Some(1.0))
+        .await;
+    let set = |status| world.cloudflare.set_token(TOKEN, |it| it.status = status);
+    set(TokenStatus::Disabled);
+    server
+        .wait_until("it is not", async || valid().await == Some(0.0))
+        .await;
+    world.kill_main().await;
+    let decision = server.decision_on_alert(SITE, "firing").await;
+    assert_eq!(decision["reason"], "cloudflare_unavailable", "{decision}");
+    assert!(world.write_requests().is_empty());
+
+    set(TokenStatus::Active);
+    server.wait_reason(SITE, "main_down").await;
+    assert_eq!(changes(&world), [world.backup_ip()]);
+    server
+        .wait_until("it is valid again", async || valid().await == Some(1.0))
+        .await;
 }

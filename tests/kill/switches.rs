@@ -1,49 +1,23 @@
-//! SIGKILL to the running binary at random moments of a switch, fifty times.
+//! Fifty kills at random moments of switches.
 //!
-//! Ten lives side by side, each with its own simulated Cloudflare, which takes
-//! 100 to 300 ms for every call. MAIN dies and comes back by turns; each time
-//! the process is killed somewhere on the way and started again. What must
-//! then be so: one switch for each death and each return, every one of them in
-//! the history, all of them counted, and the site where it belongs.
-//!
-//! `KILL_SEED=7 cargo nextest run --test kill --no-capture` draws the moments
-//! of a run that said `KILL_SEED=7` again.
+//! Ten lives, each with its own simulated Cloudflare, which takes 100 to
+//! 300 ms for every call. MAIN dies and comes back by turns; each time the
+//! process is killed somewhere on the way and started again. What must then be
+//! so: one switch for each death and each return, every one of them in the
+//! history, all of them counted, and the site where it belongs.
 
-mod support;
-
+use crate::support::server::{Server, World};
+use crate::{Dice, State, side_by_side};
 use originswitch::sandbox::faults::{Effect, Fault, Matcher};
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
-use support::server::{Server, World};
 
 const LIVES: u64 = 10;
 /// Deaths and returns of MAIN in a life, a kill in each.
 const TURNS: u64 = 5;
-
-/// Random numbers from a seed (splitmix64).
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// Up to so many milliseconds, in steps of 100 µs.
-    fn up_to(&mut self, milliseconds: u64) -> Duration {
-        Duration::from_micros(100 * (self.next() % (10 * milliseconds + 1)))
-    }
-
-    fn one_in(&mut self, many: u64) -> bool {
-        self.next().is_multiple_of(many)
-    }
-}
 
 /// What is waited for before the kill; a random time more is added to each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,12 +70,11 @@ struct Life {
 }
 
 impl Life {
-    async fn begin(seed: u64) -> Life {
-        let mut dice = Dice(seed);
+    async fn begin(mut dice: Dice) -> Life {
         let mut world = World::new().await;
         world.rule =
             "confirm_for = \"300ms\"\nfailback_after = \"500ms\"\nmax_switches = 100\n".into();
-        let latency = Duration::from_millis(100 + dice.next() % 201);
+        let latency = Duration::from_millis(100 + dice.draw() % 201);
         world
             .cloudflare
             .configure(|options| options.latency = latency);
@@ -255,25 +228,6 @@ impl Life {
     }
 }
 
-/// A state file in memory, where there is such a disk: one that holds up a
-/// write for 250 ms is another story, in which a flight goes on without its row.
-struct State(tempfile::TempDir);
-
-impl State {
-    fn new() -> State {
-        let memory = Path::new("/dev/shm");
-        let folder = match memory.is_dir() {
-            true => tempfile::TempDir::new_in(memory),
-            false => tempfile::TempDir::new(),
-        };
-        State(folder.unwrap())
-    }
-
-    fn path(&self) -> PathBuf {
-        self.0.path().join("originswitch.db")
-    }
-}
-
 /// What switches left behind so far.
 struct Traces {
     state: Connection,
@@ -333,36 +287,21 @@ fn count(state: &Connection, of_which: &str) -> i64 {
     state.query_row(&all, [], |row| row.get(0)).unwrap()
 }
 
-/// A life on a thread of its own, that it may block; its simulated servers
-/// have another.
-fn live(seed: u64, number: u64) -> Vec<Reached> {
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    let runtime = runtime.worker_threads(1).enable_all().build().unwrap();
-    runtime.block_on(async {
-        let mut life = Life::begin(seed.wrapping_mul(LIVES) + number).await;
-        let mut struck = Vec::new();
-        for turn in 0..TURNS {
-            let moment = Moment::ALL[(number + turn) as usize % Moment::ALL.len()];
-            struck.push(life.turn(moment).await);
-            life.settled().await;
-        }
-        life.all_are_counted().await;
-        struck
-    })
+async fn live(dice: Dice, number: u64) -> Vec<Reached> {
+    let mut life = Life::begin(dice).await;
+    let mut struck = Vec::new();
+    for turn in 0..TURNS {
+        let moment = Moment::ALL[(number + turn) as usize % Moment::ALL.len()];
+        struck.push(life.turn(moment).await);
+        life.settled().await;
+    }
+    life.all_are_counted().await;
+    struck
 }
 
 #[test]
 fn fifty_kills_in_the_middle_of_switches_lose_nothing_and_repeat_nothing() {
-    let now = jiff::Timestamp::now().as_second().unsigned_abs();
-    let seed = std::env::var("KILL_SEED").map_or(now, |text| text.parse().unwrap());
-    println!("KILL_SEED={seed}");
-    let lives = (0..LIVES).map(|number| thread::spawn(move || live(seed, number)));
-    let lives: Vec<_> = lives.collect();
-    let ends = lives.into_iter().map(thread::JoinHandle::join);
-    let struck: Vec<_> = ends
-        .map(|end| end.expect("a life that ends well"))
-        .collect();
-    let struck = struck.concat();
+    let struck = side_by_side(LIVES, live).concat();
     assert_eq!(struck.len() as u64, LIVES * TURNS);
     let all = [
         Reached::Nothing,
