@@ -64,6 +64,9 @@ pub struct Report {
     pub recorded: Vec<Arc<Observation>>,
     /// Gaps in observation so far.
     pub gaps: u64,
+    /// How often it has gone down so far: an outage may begin and end between
+    /// two looks at the state, when results come all at once.
+    pub downs: u64,
 }
 
 /// The settings of one loop.
@@ -120,6 +123,7 @@ struct Loop {
     health: Health,
     trial: (u64, Trial),
     gaps: u64,
+    downs: u64,
     pace: Pace,
     last_launch: Option<Moment>,
     last_nudge: Option<Moment>,
@@ -137,6 +141,7 @@ impl Prober {
             health: Health::default(),
             trial: (pace.confirming.unwrap_or(0), Trial::default()),
             gaps: 0,
+            downs: 0,
             pace,
             last_launch: None,
             last_nudge: None,
@@ -250,6 +255,7 @@ impl Prober {
         self.witness.observed(&seen);
         let transition = state.health.observe(&seen, self.schedule.limits);
         if let Some(transition) = transition {
+            state.downs += u64::from(transition.to == State::Down);
             self.witness.changed(transition, &seen);
         }
         let in_trial = confirming.is_some() && confirming == state.pace.confirming;
@@ -272,6 +278,7 @@ impl Prober {
             report.state = state.health.state();
             report.trial = state.trial;
             report.gaps = state.gaps;
+            report.downs = state.downs;
             if let Some(seen) = seen {
                 let seen = Arc::new(seen);
                 if in_trial {

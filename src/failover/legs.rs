@@ -177,6 +177,11 @@ impl Watched {
         self.legs.iter().map(|leg| leg.report.borrow().gaps).sum()
     }
 
+    /// How often one of its legs has gone down so far.
+    pub(super) fn downs(&self) -> u64 {
+        self.legs.iter().map(|leg| leg.report.borrow().downs).sum()
+    }
+
     /// Whether a probe that started after `since` contradicts what is
     /// believed: a failure of a leg that is up, or (of an origin somebody
     /// waits for) a success of one that is down.

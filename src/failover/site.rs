@@ -128,6 +128,7 @@ pub struct SiteLoop {
     pub(super) confirmed_at: Moment,
     pub(super) record_changed: bool,
     pub(super) gaps: u64,
+    pub(super) main_downs: u64,
     pub(super) drift: DriftWatch,
     pub(super) hold: Option<HoldReason>,
     pub(super) seen_at: Moment,
@@ -210,6 +211,7 @@ impl SiteLoop {
             record_changed: false,
             stale_reads: 0,
             gaps: 0,
+            main_downs: 0,
             hold: None,
             orders: Orders::default(),
             look: None,
@@ -403,9 +405,11 @@ impl SiteLoop {
         let gaps = self.origins.iter().map(Watched::gaps).sum();
         let gap = gaps != self.gaps;
         self.gaps = gaps;
+        let downs = self.origins[self.main()].downs();
+        let fell = std::mem::replace(&mut self.main_downs, downs) != downs;
         let views = self.views(Evidence::Routine);
         self.well.observe(views[self.main()].state(), now);
-        if gap {
+        if gap || fell {
             let from = self.well.running().then_some(now);
             self.well.restart(from);
         }

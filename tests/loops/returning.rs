@@ -63,6 +63,40 @@ async fn a_main_that_dies_again_starts_the_wait_again() {
     about(rig.write_times()[1], up + secs(301));
 }
 
+/// With a time limit beyond the spacing, results wait for those of probes that
+/// started before them: the fourth failure is known in the same moment as the
+/// successes after it, and the site never sees MAIN down.
+#[tokio::test(start_paused = true)]
+async fn an_outage_that_is_known_only_when_it_is_over_starts_the_wait_again() {
+    let text = format!("[probe]\ntimeout = \"3s\"\n[rule]\nfall = 4\n{SITE}");
+    let rig = Rig::resting_on(&text).await;
+    rig.kill(MAIN);
+    rig.run_for(secs(40)).await;
+    assert_eq!(rig.record(), Some(BACKUP), "{:#?}", rig.story());
+    rig.revive(MAIN);
+    believed_up(&rig).await;
+    rig.run_for(secs(100)).await;
+    rig.mood(MAIN, Mood::Swallowing);
+    let died = rig.now();
+    let newest = |rig: &Rig| {
+        rig.at(rig
+            .origins
+            .log_of(&rig.address(MAIN))
+            .last()
+            .unwrap()
+            .started)
+    };
+    rig.until(secs(15), |rig| newest(rig) >= died).await;
+    // A confirmation begins. Its third probe is the last that fails.
+    rig.run_for(ms(2_500)).await;
+    rig.revive(MAIN);
+    rig.run_for(ms(2_501)).await;
+    let over = rig.now();
+    assert_eq!(rig.status().origins[MAIN].state().as_str(), "up");
+    rig.run_for(secs(320)).await;
+    about(rig.write_times()[1], over + secs(301));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_dead_backup_is_left_for_main_without_any_wait() {
     let mut rig = on_backup("").await;

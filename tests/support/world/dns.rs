@@ -1,5 +1,7 @@
 //! A Cloudflare that can be slow, absent, forgetful and edited by others.
 
+use super::fates::{ReadCall, ReadFate, Weather, WriteCall, WriteFate};
+use super::journal::{Entry, Journal};
 use futures_util::future::BoxFuture;
 use originswitch::clock::Clock;
 use originswitch::config::{Site, Zone};
@@ -14,82 +16,11 @@ use tokio::time::Instant;
 /// The time limit of one request, as in the configuration's default.
 const REQUEST: Duration = Duration::from_secs(10);
 
-/// What becomes of a read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ReadFate {
-    /// Answered with what is so.
-    Answered,
-    /// No answer that could be used.
-    Unavailable,
-    /// No answer at all, until the time for it is over.
-    Silent,
-    /// Answered with what was so before the newest change.
-    Stale,
-    /// Answered this late, with what was so when it was asked.
-    Delayed(Duration),
-    /// Answered, after somebody else pointed the records to this address.
-    EditedFirst(String),
-}
-
-/// What becomes of a write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WriteFate {
-    /// Carried out and answered.
-    Applied,
-    /// Cloudflare says no.
-    Rejected,
-    /// Not sent, or put off.
-    Unavailable,
-    /// The connection is cut before Cloudflare acted.
-    LostBefore,
-    /// The connection is cut after Cloudflare acted.
-    LostAfter,
-    /// Carried out, and not answered until the time for it is over.
-    SilentAfter,
-    /// The answer shows the old content; nothing was done.
-    Misanswered,
-}
-
-impl WriteFate {
-    fn acts(self) -> bool {
-        use WriteFate::{Applied, LostAfter, SilentAfter};
-        matches!(self, Applied | LostAfter | SilentAfter)
-    }
-}
-
-/// A read as it was asked for.
-#[derive(Debug, Clone)]
-pub struct ReadCall {
-    /// Since the world began.
-    pub at: Duration,
-    pub urgency: Urgency,
-    pub fate: ReadFate,
-}
-
-/// A write as it was asked for.
-#[derive(Debug, Clone)]
-pub struct WriteCall {
-    /// Since the world began.
-    pub at: Duration,
-    pub moment: Moment,
-    pub changes: Vec<Change>,
-    pub fate: WriteFate,
-    /// What the records held when it was asked for.
-    pub from: String,
-    /// What they were to hold.
-    pub to: String,
-    /// Whether it changed anything.
-    pub acted: bool,
-    /// What in it was not as it should be: anything but content in a change.
-    pub faults: Vec<String>,
-}
-
-#[derive(Debug)]
 struct State {
     records: Vec<Record>,
-    before: Vec<Record>,
-    /// Every record as it ever was.
-    versions: Vec<Record>,
+    /// The records as they ever were, and since when.
+    versions: Vec<(Duration, Vec<Record>)>,
+    weather: Option<Box<dyn Weather>>,
     latency: Duration,
     standing_read: ReadFate,
     standing_write: WriteFate,
@@ -107,6 +38,8 @@ pub struct FakeDns {
     state: Arc<Mutex<State>>,
     clock: Clock,
     began: Moment,
+    epoch: jiff::Timestamp,
+    journal: Option<(Journal, usize)>,
 }
 
 impl FakeDns {
@@ -122,10 +55,12 @@ impl FakeDns {
             .collect();
         FakeDns {
             began: clock.moment(),
+            epoch: clock.now(),
             clock: clock.clone(),
+            journal: None,
             state: Arc::new(Mutex::new(State {
-                before: records.clone(),
-                versions: records.clone(),
+                versions: vec![(Duration::ZERO, records.clone())],
+                weather: None,
                 records,
                 latency: Duration::ZERO,
                 standing_read: ReadFate::Answered,
@@ -146,6 +81,40 @@ impl FakeDns {
 
     fn since_began(&self) -> Duration {
         self.clock.moment().since(self.began)
+    }
+
+    /// Since the world began, and what Cloudflare's own clock shows: setting
+    /// ours does not set it.
+    fn time(&self) -> (Duration, jiff::Timestamp) {
+        let at = self.since_began();
+        let passed = jiff::SignedDuration::try_from(at).unwrap();
+        (at, self.epoch + passed)
+    }
+
+    /// From now on all is written down, as what happens to site number `site`.
+    pub fn told(&mut self, journal: &Journal, site: usize) {
+        self.journal = Some((journal.clone(), site));
+    }
+
+    fn note(&self, entry: impl FnOnce(usize) -> Entry) {
+        if let Some((journal, site)) = &self.journal {
+            journal.note(entry(*site));
+        }
+    }
+
+    /// From now on this decides what becomes of calls.
+    pub fn weather(&self, weather: Box<dyn Weather>) {
+        self.with(|state| state.weather = Some(weather));
+    }
+
+    /// The number of the version that is so.
+    pub fn newest(&self) -> usize {
+        self.with(|state| state.newest())
+    }
+
+    /// The records as they were in a version, and since when.
+    pub fn version(&self, version: usize) -> (Duration, Vec<Record>) {
+        self.with(|state| state.versions[version].clone())
     }
 
     /// From now on each call takes this long; a write acts half way through.
@@ -199,17 +168,19 @@ impl FakeDns {
 
     /// Somebody else points all A records to `content`.
     pub fn edit(&self, content: &str) {
-        let now = self.clock.now();
-        self.with(|state| state.edit(content, now));
+        let (at, now) = self.time();
+        let version = self.with(|state| state.edit(content, at, now));
+        self.note(|site| Entry::Edited { site, version });
     }
 
     /// Somebody else works on the records themselves.
     pub fn edit_records(&self, work: impl FnOnce(&mut Vec<Record>)) {
-        self.with(|state| {
-            state.before = state.records.clone();
+        let at = self.since_began();
+        let version = self.with(|state| {
             work(&mut state.records);
-            state.remember();
+            state.remember(at)
         });
+        self.note(|site| Entry::Edited { site, version });
     }
 
     /// The records as they are.
@@ -228,17 +199,20 @@ impl FakeDns {
     async fn answer(&self, urgency: Urgency, until: Instant) -> Result<Vec<Record>, Unavailable> {
         let at = self.since_began();
         let (fate, latency) = self.with(|state| {
-            let planned = state.next_reads.pop_front();
-            let fate = planned.unwrap_or_else(|| state.standing_read.clone());
+            let fate = match (state.next_reads.pop_front(), &mut state.weather) {
+                (Some(planned), _) => planned,
+                (None, Some(weather)) => weather.read(),
+                (None, None) => state.standing_read.clone(),
+            };
             state.reads.push(ReadCall {
                 at,
                 urgency,
                 fate: fate.clone(),
             });
-            (fate, state.latency)
+            (fate, state.takes())
         });
         let silent = fate == ReadFate::Silent;
-        let asked = self.records();
+        let asked = self.with(|state| state.newest());
         let ready = match fate {
             ReadFate::Silent => until,
             ReadFate::Delayed(delay) => Instant::now() + delay,
@@ -248,19 +222,23 @@ impl FakeDns {
         if ready > until || silent {
             return Err(Unavailable("no answer in time".into()));
         }
-        let now = self.clock.now();
-        self.with(|state| match fate {
+        let (at, now) = self.time();
+        let version = match fate {
             ReadFate::Unavailable | ReadFate::Silent => {
-                Err(Unavailable("Cloudflare answers 500".into()))
+                return Err(Unavailable("Cloudflare answers 500".into()));
             }
-            ReadFate::Delayed(_) => Ok(asked),
-            ReadFate::Answered => Ok(state.records.clone()),
-            ReadFate::Stale => Ok(state.before.clone()),
+            ReadFate::Delayed(_) => asked,
+            ReadFate::Answered => self.with(|state| state.newest()),
+            ReadFate::Stale => self.with(|state| state.newest().saturating_sub(1)),
+            ReadFate::Behind(by) => self.with(|state| state.as_of(at.saturating_sub(by))),
             ReadFate::EditedFirst(content) => {
-                state.edit(&content, now);
-                Ok(state.records.clone())
+                let version = self.with(|state| state.edit(&content, at, now));
+                self.note(|site| Entry::Edited { site, version });
+                version
             }
-        })
+        };
+        self.note(|site| Entry::Read { site, version });
+        Ok(self.version(version).1)
     }
 
     async fn carry_out(&self, changes: &[Change], until: Instant) -> Written {
@@ -274,26 +252,36 @@ impl FakeDns {
             acted: false,
             faults: Vec::new(),
         };
-        let (fate, index, latency) = self.with(|state| state.begin(call));
+        let (fate, write, latency) = self.with(|state| state.begin(call));
+        self.note(|site| Entry::Wrote { site, write });
+        let (asked, half) = (Instant::now(), latency / 2);
         if fate.acts() {
-            // The request is on its way: it acts whatever becomes of the caller.
-            let (dns, changes) = (self.clone(), changes.to_vec());
+            let dns = self.clone();
             let act = async move {
-                pass(Instant::now() + latency / 2).await;
-                let now = dns.clock.now();
-                dns.with(|state| state.act(index, &changes, now));
+                if let WriteFate::ActsLate(late) = fate {
+                    pass(Instant::now() + late).await;
+                }
+                dns.act(write);
             };
-            if latency.is_zero() {
+            if latency.is_zero() && !matches!(fate, WriteFate::ActsLate(_)) {
                 act.await;
+            } else if self.with(|state| state.arrives()) {
+                // The request is on its way: it acts whatever becomes of the caller.
+                tokio::spawn(async move {
+                    pass(asked + half).await;
+                    act.await;
+                });
             } else {
+                pass(asked + half).await;
                 tokio::spawn(act);
             }
         }
-        if fate == WriteFate::SilentAfter {
-            pass(until.min(Instant::now() + REQUEST)).await;
-            return Written::Unanswered("no answer in time".into());
-        }
-        pass(Instant::now() + latency).await;
+        let answered = match fate {
+            WriteFate::SilentAfter => until.min(asked + REQUEST),
+            _ => asked + latency,
+        };
+        pass(answered).await;
+        self.note(|site| Entry::Answered { site, fate });
         match fate {
             WriteFate::Applied => Written::Confirmed(self.shown(changes)),
             WriteFate::Misanswered => {
@@ -302,10 +290,21 @@ impl FakeDns {
             }
             WriteFate::Rejected => Written::Rejected("9003: no".into()),
             WriteFate::Unavailable => Written::Unavailable("429".into()),
-            WriteFate::LostBefore | WriteFate::LostAfter | WriteFate::SilentAfter => {
+            WriteFate::SilentAfter => Written::Unanswered("no answer in time".into()),
+            WriteFate::LostBefore | WriteFate::LostAfter | WriteFate::ActsLate(_) => {
                 Written::Unanswered("connection reset".into())
             }
         }
+    }
+
+    fn act(&self, write: usize) {
+        let (at, now) = self.time();
+        let version = self.with(|state| state.act(write, at, now));
+        self.note(|site| Entry::Acted {
+            site,
+            write,
+            version,
+        });
     }
 
     fn shown(&self, changes: &[Change]) -> Vec<Record> {
@@ -317,23 +316,47 @@ impl FakeDns {
 }
 
 impl State {
-    fn edit(&mut self, content: &str, now: jiff::Timestamp) {
-        self.before = self.records.clone();
+    fn newest(&self) -> usize {
+        self.versions.len() - 1
+    }
+
+    /// The version that was so at `at`.
+    fn as_of(&self, at: Duration) -> usize {
+        let later = self.versions.partition_point(|version| version.0 <= at);
+        later.saturating_sub(1)
+    }
+
+    fn takes(&mut self) -> Duration {
+        let weather = self.weather.as_mut();
+        weather.map_or(self.latency, |weather| weather.latency())
+    }
+
+    fn arrives(&mut self) -> bool {
+        let weather = self.weather.as_mut();
+        weather.is_none_or(|weather| weather.arrives())
+    }
+
+    fn edit(&mut self, content: &str, at: Duration, now: jiff::Timestamp) -> usize {
         for record in &mut self.records {
             if Address::parse(record.kind, content).is_some() {
                 record.content = content.to_owned();
                 record.modified_on = Some(now);
             }
         }
-        self.remember();
+        self.remember(at)
     }
 
-    fn remember(&mut self) {
-        self.versions.extend(self.records.iter().cloned());
+    fn remember(&mut self, at: Duration) -> usize {
+        self.versions.push((at, self.records.clone()));
+        self.newest()
     }
 
     fn begin(&mut self, mut call: WriteCall) -> (WriteFate, usize, Duration) {
-        let fate = self.next_writes.pop_front().unwrap_or(self.standing_write);
+        let fate = match (self.next_writes.pop_front(), &mut self.weather) {
+            (Some(planned), _) => planned,
+            (None, Some(weather)) => weather.write(),
+            (None, None) => self.standing_write,
+        };
         call.fate = fate;
         for read in std::mem::take(&mut self.after_write).into_iter().rev() {
             self.next_reads.push_front(read);
@@ -341,7 +364,7 @@ impl State {
         call.from = contents(self.records.iter().map(|r| r.content.as_str()));
         call.faults = self.faults_of(&call.changes);
         self.writes.push(call);
-        (fate, self.writes.len() - 1, self.latency)
+        (fate, self.writes.len() - 1, self.takes())
     }
 
     /// A change names a record that is there, as it was read but for its content.
@@ -358,16 +381,16 @@ impl State {
             if Address::parse(held.kind, &change.content).is_none() {
                 faults.push(format!("{} for {}", change.content, held.kind));
             }
-            if !self.versions.contains(&change.record) {
+            let was = |version: &(_, Vec<Record>)| version.1.contains(&change.record);
+            if !self.versions.iter().any(was) {
                 faults.push(format!("{:?} for {held:?}", change.record));
             }
         }
         faults
     }
 
-    fn act(&mut self, index: usize, changes: &[Change], now: jiff::Timestamp) {
-        self.before = self.records.clone();
-        for change in changes {
+    fn act(&mut self, write: usize, at: Duration, now: jiff::Timestamp) -> usize {
+        for change in &self.writes[write].changes {
             let held = self.records.iter_mut().find(|r| r.id == change.record.id);
             if let Some(held) = held {
                 // What a write sends is the content; it sends nothing else.
@@ -375,8 +398,8 @@ impl State {
                 held.modified_on = Some(now);
             }
         }
-        self.remember();
-        self.writes[index].acted = true;
+        self.writes[write].acted = true;
+        self.remember(at)
     }
 }
 

@@ -5,16 +5,30 @@
 //! | file | holds |
 //! | --- | --- |
 //! | `origins` | addresses that are up, dead in several ways, or flapping |
-//! | `dns` | records, and what becomes of reads and writes |
+//! | `dns` | records, and those who read and write them |
+//! | `fates` | what becomes of reads and writes |
 //! | `store` | the state file; outlives a crash of the loop |
+//! | `fuse` | a crash at any point where the loop waits |
+//! | `chance` | chance that can be repeated |
+//! | `journal` | what happened, for an oracle to judge by |
 //! | here | the rig: a site's real loop among them |
+//! | `seen` | what a test looks at in it |
 
+mod chance;
 mod dns;
+mod fates;
+mod fuse;
+mod journal;
 mod origins;
+mod seen;
 mod store;
 
-pub use dns::{FakeDns, ReadCall, ReadFate, WriteCall, WriteFate, contents};
-pub use origins::{FakeOrigins, Mood, Probed};
+pub use chance::Chance;
+pub use dns::{FakeDns, contents};
+pub use fates::{ReadCall, ReadFate, Weather, WriteCall, WriteFate};
+pub use fuse::{Fuse, Fused};
+pub use journal::{Entry, Journal};
+pub use origins::{Cut, FakeOrigins, Mood, Probed};
 pub use store::{Disk, MemoryStore, Row};
 
 use futures_util::FutureExt;
@@ -29,7 +43,7 @@ use originswitch::rule::alerts::AlertStatus;
 use originswitch::rule::decision::Decision;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -105,6 +119,11 @@ pub struct Rig {
     ttl: Ttl,
     running: Option<Running>,
     alert: Option<(AlertStatus, Timestamp)>,
+    journal: Option<(Journal, usize)>,
+    /// Ends the loop that runs, once it is lit.
+    pub fuse: Fuse,
+    /// Told when it did.
+    pub blown: Arc<Notify>,
 }
 
 struct Running {
@@ -135,11 +154,23 @@ impl Rig {
     /// The same, from a site that was read before.
     pub fn of(site: Arc<Site>, ttl: Duration) -> Rig {
         let clock = Clock::simulated("2026-11-23T00:00:00Z".parse().unwrap());
+        let origins = FakeOrigins::new(&clock);
+        Rig::among(site, ttl, clock, origins, Metrics::new())
+    }
+
+    /// The same, in a world that has other sites.
+    pub fn among(
+        site: Arc<Site>,
+        ttl: Duration,
+        clock: Clock,
+        origins: FakeOrigins,
+        metrics: Arc<Metrics>,
+    ) -> Rig {
         Rig {
-            origins: FakeOrigins::new(&clock),
+            origins,
             dns: FakeDns::new(&site, &clock),
             store: MemoryStore::default(),
-            metrics: Metrics::new(),
+            metrics,
             guard: config::Guard {
                 control_targets: Vec::new(),
                 control_needed: 1,
@@ -152,6 +183,22 @@ impl Rig {
             site,
             running: None,
             alert: None,
+            journal: None,
+            fuse: Fuse::unlit(),
+            blown: Arc::default(),
+        }
+    }
+
+    /// From now on all is written down, as what happens to site number `site`.
+    pub fn told(&mut self, chance: &mut Chance, journal: &Journal, site: usize) {
+        self.dns.told(journal, site);
+        self.store.told(Chance::new(chance.next()), journal, site);
+        self.journal = Some((journal.clone(), site));
+    }
+
+    fn note(&self, entry: impl FnOnce(usize) -> Entry) {
+        if let Some((journal, site)) = &self.journal {
+            journal.note(entry(*site));
         }
     }
 
@@ -174,8 +221,14 @@ impl Rig {
 
     /// Starts the loop, as a process that starts does.
     pub fn boot(&mut self) {
-        assert!(self.running.is_none(), "it runs already");
         self.metrics = Metrics::new();
+        self.boot_again();
+    }
+
+    /// The same, with the metrics counting on.
+    pub fn boot_again(&mut self) {
+        assert!(self.running.is_none(), "it runs already");
+        self.note(|site| Entry::Booted { site });
         let cancel = CancellationToken::new();
         let handle = SiteHandle::new(self.site.clone());
         let lookout = Lookout {
@@ -199,7 +252,17 @@ impl Rig {
             between_runs: false,
             cancel: cancel.clone(),
         };
-        let task = tokio::spawn(SiteLoop::new(handle.clone(), tools, 0).run());
+        let run = SiteLoop::new(handle.clone(), tools, 0).run();
+        self.fuse = Fuse::unlit();
+        let (store, blown, journal) =
+            (self.store.clone(), self.blown.clone(), self.journal.clone());
+        let task = tokio::spawn(Fused::new(run, self.fuse.clone(), move || {
+            store.process_died();
+            if let Some((journal, site)) = journal {
+                journal.note(Entry::Ended { site });
+            }
+            blown.notify_one();
+        }));
         self.running = Some(Running {
             handle,
             cancel,
@@ -207,9 +270,24 @@ impl Rig {
         });
     }
 
+    /// Whether there is a loop, if only one that was ended by its fuse.
+    pub fn runs(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Whether its loop has ended by itself.
+    pub fn burnt(&self) -> bool {
+        self.running
+            .as_ref()
+            .is_some_and(|running| running.task.is_finished())
+    }
+
     /// Ends the loop wherever it is, as a crash does.
     pub async fn crash(&mut self) {
         if let Some(running) = self.running.take() {
+            if !running.task.is_finished() {
+                self.note(|site| Entry::Ended { site });
+            }
             running.task.abort();
             let ended = running.task.await;
             assert!(
@@ -231,6 +309,7 @@ impl Rig {
         if let Some(running) = self.running.take() {
             running.cancel.cancel();
             running.task.await.unwrap();
+            self.note(|site| Entry::Ended { site });
             self.store.process_died();
         }
     }
@@ -350,75 +429,5 @@ impl Rig {
     pub fn content(&self) -> String {
         let records = self.dns.records();
         contents(records.iter().map(|record| record.content.as_str()))
-    }
-
-    /// The writes asked for.
-    pub fn writes(&self) -> Vec<WriteCall> {
-        self.dns.writes()
-    }
-
-    /// When they were asked for, since the world began.
-    pub fn write_times(&self) -> Vec<Duration> {
-        self.writes().iter().map(|write| write.at).collect()
-    }
-
-    /// The stored decisions, oldest first.
-    pub fn decisions(&self) -> Vec<Decision> {
-        let rows = self.store.rows();
-        rows.into_iter().map(|row| row.decision).collect()
-    }
-
-    /// Their reasons, with the results of switches.
-    pub fn reasons(&self) -> Vec<String> {
-        self.decisions()
-            .iter()
-            .map(|decision| match decision.result {
-                Some(result) => format!("{} {}", decision.reason.as_str(), result.as_str()),
-                None => decision.reason.as_str().to_owned(),
-            })
-            .collect()
-    }
-
-    /// The reason of the newest stored decision.
-    pub fn reason(&self) -> String {
-        self.reasons().pop().unwrap_or_default()
-    }
-
-    /// The stored decisions for a reader of a failed test.
-    pub fn story(&self) -> Vec<String> {
-        self.decisions()
-            .iter()
-            .map(|decision| {
-                let at = self.at(self.clock.moment_of(decision.time));
-                let result = decision.result.map_or("", |result| result.as_str());
-                format!(
-                    "{:?} {} {} {result}: {}",
-                    at,
-                    decision.trigger.as_str(),
-                    decision.reason.as_str(),
-                    decision.explanation
-                )
-            })
-            .collect()
-    }
-
-    /// The sum of all series of a metric whose labels contain `labels`.
-    pub fn metric(&self, name: &str, labels: &str) -> f64 {
-        let text = String::from_utf8(self.metrics.text()).unwrap();
-        let lines = text.lines().filter(|line| {
-            line.strip_prefix(name)
-                .is_some_and(|rest| rest.starts_with([' ', '{']))
-                && line.contains(labels)
-        });
-        let value = |line: &str| line.rsplit(' ').next()?.parse::<f64>().ok();
-        lines.filter_map(value).sum()
-    }
-
-    /// The moment the first probe of an origin failed after `since`.
-    pub fn first_failure(&self, origin: usize, since: Duration) -> Duration {
-        use originswitch::rule::finding::Verdict;
-        let log = self.origins.log_of(&self.address(origin));
-        let failed = |p: &&Probed| p.verdict == Verdict::Down && self.at(p.started) >= since;
-        self.at(log.iter().find(failed).unwrap().started)
     }
 }

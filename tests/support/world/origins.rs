@@ -1,5 +1,7 @@
 //! Origins that are up, dead in several ways, or flapping, without a network.
 
+use super::chance::Chance;
+use super::journal::{Entry, Journal};
 use futures_util::future::BoxFuture;
 use originswitch::clock::Clock;
 use originswitch::config::ProbeSettings;
@@ -9,6 +11,7 @@ use originswitch::rule::Moment;
 use originswitch::rule::address::Address;
 use originswitch::rule::finding::{Finding, Phase, Phases, Verdict};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -33,6 +36,19 @@ pub enum Mood {
     Alternating,
     /// Up for the first duration, refusing for the second, and again.
     Flapping(Duration, Duration),
+    /// Refuses so many probes in a hundred.
+    Lossy(u64),
+    /// Answers this late, if that is within the probe's limit.
+    Slow(Duration),
+}
+
+/// How our own side fails to reach an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// Packets vanish: a timeout, as if the origin were dead.
+    Silent,
+    /// We have no route, and know it: no evidence.
+    NoRoute,
 }
 
 /// A probe that ran to its end.
@@ -44,9 +60,13 @@ pub struct Probed {
     pub verdict: Verdict,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
     moods: HashMap<Address, (Mood, Moment)>,
+    cuts: HashMap<Address, Cut>,
+    chance: Option<Chance>,
+    journal: Option<Journal>,
+    probers: usize,
     calls: HashMap<Address, u64>,
     log: Vec<Probed>,
     started: u64,
@@ -75,6 +95,22 @@ impl FakeOrigins {
         state.moods.insert(address.clone(), (mood, now));
     }
 
+    /// From now on answers take their time, by chance, and all is written down.
+    pub fn told(&self, chance: Chance, journal: &Journal) {
+        let mut state = self.state.lock().unwrap();
+        state.chance = Some(chance);
+        state.journal = Some(journal.clone());
+    }
+
+    /// Whether our own side reaches an address, from now on.
+    pub fn cut(&self, address: &Address, cut: Option<Cut>) {
+        let mut state = self.state.lock().unwrap();
+        match cut {
+            Some(cut) => state.cuts.insert(address.clone(), cut),
+            None => state.cuts.remove(address),
+        };
+    }
+
     /// All probes that ended, in the order in which they did.
     pub fn log(&self) -> Vec<Probed> {
         self.state.lock().unwrap().log.clone()
@@ -100,6 +136,8 @@ impl FakeOrigins {
                 origins: origins.clone(),
                 address: address.clone(),
                 limit: settings.timeout,
+                prober: origins.watched(address),
+                launched: AtomicUsize::new(0),
             })
         })
     }
@@ -118,6 +156,15 @@ impl FakeOrigins {
         })
     }
 
+    fn watched(&self, address: &Address) -> usize {
+        let mut state = self.state.lock().unwrap();
+        let prober = state.probers;
+        state.probers += 1;
+        let address = address.clone();
+        state.note(Entry::Watched { prober, address });
+        prober
+    }
+
     /// What a probe of `address` that starts now will find, and when.
     fn fate(&self, address: &Address, limit: Duration) -> (Duration, Finding) {
         let now = self.clock.moment();
@@ -131,15 +178,19 @@ impl FakeOrigins {
             .get(address)
             .cloned()
             .unwrap_or((Mood::Up, Moment::default()));
-        let up = (
-            Duration::ZERO,
-            Finding::Connected {
-                after: Duration::ZERO,
-            },
-        );
-        let refused = (Duration::ZERO, Finding::Refused);
+        let after = state.takes();
+        let up = (after, Finding::Connected { after });
+        let refused = (after, Finding::Refused);
         let timeout = |phase| (limit, Finding::Timeout { phase, limit });
         let choose = |good: bool| if good { up.clone() } else { refused.clone() };
+        match state.cuts.get(address) {
+            Some(Cut::Silent) => return timeout(Phase::Connect),
+            Some(Cut::NoRoute) => {
+                let what = Finding::Local("no route of our own".into());
+                return (Duration::ZERO, what);
+            }
+            None => {}
+        }
         match mood {
             Mood::Up => up,
             Mood::Refusing => refused,
@@ -156,7 +207,27 @@ impl FakeOrigins {
                 let period = (good + bad).as_nanos().max(1);
                 choose(now.since(since).as_nanos() % period < good.as_nanos())
             }
+            Mood::Lossy(percent) => {
+                let lost = state.chance.as_mut().is_some_and(|c| c.percent(percent));
+                choose(!lost)
+            }
+            Mood::Slow(after) if after > limit => timeout(Phase::Response),
+            Mood::Slow(after) => (after, Finding::Connected { after }),
         }
+    }
+}
+
+impl State {
+    fn note(&self, entry: Entry) {
+        if let Some(journal) = &self.journal {
+            journal.note(entry);
+        }
+    }
+
+    /// How long an answer takes that is not slow.
+    fn takes(&mut self) -> Duration {
+        let chance = self.chance.as_mut();
+        chance.map_or(Duration::ZERO, |chance| chance.millis(0, 60))
     }
 }
 
@@ -164,6 +235,8 @@ struct FakeProbe {
     origins: FakeOrigins,
     address: Address,
     limit: Duration,
+    prober: usize,
+    launched: AtomicUsize,
 }
 
 impl Probe for FakeProbe {
@@ -171,6 +244,9 @@ impl Probe for FakeProbe {
         Box::pin(async move {
             let clock = &self.origins.clock;
             let started = clock.moment();
+            let (prober, nth) = (self.prober, self.launched.fetch_add(1, Ordering::Relaxed));
+            let launched = Entry::Launched { prober, nth };
+            self.origins.state.lock().unwrap().note(launched);
             let (delay, finding) = self.origins.fate(&self.address, self.limit);
             if !delay.is_zero() {
                 tokio::time::sleep(delay).await;
@@ -182,12 +258,19 @@ impl Probe for FakeProbe {
             } else {
                 finding.verdict()
             };
-            self.origins.state.lock().unwrap().log.push(Probed {
+            let mut state = self.origins.state.lock().unwrap();
+            state.log.push(Probed {
                 address: self.address.clone(),
                 started,
                 finished,
                 verdict,
             });
+            state.note(Entry::Landed {
+                prober,
+                nth,
+                verdict,
+            });
+            drop(state);
             Sample {
                 finding,
                 phases: Phases::default(),

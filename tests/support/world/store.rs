@@ -1,5 +1,7 @@
 //! A state file in memory: it outlives the loop, and can fail or stall.
 
+use super::chance::Chance;
+use super::journal::{Entry, Journal};
 use futures_util::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 use originswitch::failover::{
@@ -50,7 +52,7 @@ enum Order {
     Release(bool, Timestamp),
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
     rows: Vec<Row>,
     proofs: Vec<String>,
@@ -64,6 +66,8 @@ struct State {
     disk: Disk,
     backlog: Vec<Order>,
     delay: Duration,
+    chance: Option<Chance>,
+    journal: Option<(Journal, usize)>,
     writes: u64,
 }
 
@@ -81,10 +85,20 @@ impl MemoryStore {
         self.with(|state| state.delay = delay);
     }
 
+    /// From now on a write takes its time, by chance, and may be done at its
+    /// end only; and all is written down, as what happens to site number `site`.
+    pub fn told(&self, chance: Chance, journal: &Journal, site: usize) {
+        self.with(|state| {
+            state.chance = Some(chance);
+            state.journal = Some((journal.clone(), site));
+        });
+    }
+
     /// How the disk does from now on; once it is fine, what waited is written.
     pub fn disk(&self, disk: Disk) {
         self.with(|state| {
             state.disk = disk;
+            state.note(|site| Entry::Disk { site, disk });
             if disk == Disk::Fine {
                 for order in std::mem::take(&mut state.backlog) {
                     state.perform(order);
@@ -122,33 +136,67 @@ impl MemoryStore {
     }
 
     async fn order(&self, order: Order) -> Result<i64, StoreFault> {
-        let (disk, done, delay) = self.with(|state| {
+        let (disk, late, delay) = self.with(|state| {
             state.writes += 1;
-            match state.disk {
-                Disk::Fine => (Disk::Fine, state.perform(order), state.delay),
-                disk => {
-                    state.backlog.push(order);
-                    (disk, 0, PATIENCE)
-                }
-            }
+            let (late, delay) = state.takes();
+            (state.disk, late, delay)
         });
         match disk {
+            Disk::Fine if late => {
+                pass(delay).await;
+                Ok(self.with(|state| state.perform(order)))
+            }
             Disk::Fine => {
-                if !delay.is_zero() {
-                    tokio::time::sleep(delay).await;
-                }
+                let done = self.with(|state| state.perform(order));
+                pass(delay).await;
                 Ok(done)
             }
-            Disk::Full => Err(StoreFault("the disk is full".into())),
+            Disk::Full => {
+                self.with(|state| state.refuse(order));
+                Err(StoreFault("the disk is full".into()))
+            }
             Disk::Stalls => {
-                tokio::time::sleep(delay).await;
+                self.with(|state| state.backlog.push(order));
+                pass(PATIENCE).await;
                 Err(StoreFault("the disk stalls".into()))
             }
         }
     }
 }
 
+async fn pass(delay: Duration) {
+    if !delay.is_zero() {
+        tokio::time::sleep(delay).await;
+    }
+}
+
 impl State {
+    fn note(&self, entry: impl FnOnce(usize) -> Entry) {
+        if let Some((journal, site)) = &self.journal {
+            journal.note(entry(*site));
+        }
+    }
+
+    /// Whether the next write is done at its end, and how long it takes.
+    fn takes(&mut self) -> (bool, Duration) {
+        match &mut self.chance {
+            None => (false, self.delay),
+            Some(chance) => match chance.below(4) {
+                0 => (false, Duration::ZERO),
+                1 => (true, chance.millis(1, 12)),
+                _ => (false, chance.millis(1, 12)),
+            },
+        }
+    }
+
+    /// What the disk refuses waits; but for an intent, whose caller knows that
+    /// it was not stored.
+    fn refuse(&mut self, order: Order) {
+        if !matches!(order, Order::Begin(_)) {
+            self.backlog.push(order);
+        }
+    }
+
     fn perform(&mut self, order: Order) -> i64 {
         match order {
             Order::Begin(mut decision) => {
@@ -211,7 +259,23 @@ impl State {
             sent,
             applied,
         });
+        self.stored(self.rows.len() - 1);
         id
+    }
+
+    fn stored(&self, row: usize) {
+        let Row {
+            decision,
+            sent,
+            applied,
+        } = &self.rows[row];
+        self.note(|site| Entry::Stored {
+            site,
+            row,
+            decision: Arc::new(decision.clone()),
+            sent: sent.is_some(),
+            applied: *applied,
+        });
     }
 
     fn amend(&mut self, id: i64, mut decision: Decision, applied: Option<bool>) {
@@ -222,6 +286,7 @@ impl State {
         }
         self.rows[index].decision = decision;
         self.rows[index].applied = applied;
+        self.stored(index);
     }
 
     /// A switch whose intent came too late to be answered completes that row.

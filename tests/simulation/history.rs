@@ -1,0 +1,213 @@
+//! What is checked when a row of the history is written, and at the end.
+
+use super::judge::{Found, Judge, Row, Site};
+use super::play::Held;
+use super::sky::Sky;
+use crate::world::{Entry, WriteFate};
+use originswitch::rule::decision::SwitchResult;
+use std::time::Duration;
+
+const TRUE: &str = "9: the history tells what happened";
+
+impl Judge<'_> {
+    /// A row is written, or written again.
+    pub fn stored(&mut self, entry: &Entry, at: Duration) -> Found {
+        let Entry::Stored {
+            site,
+            row,
+            decision,
+            sent,
+            applied,
+        } = entry
+        else {
+            return None;
+        };
+        let truth = &mut self.sites[*site];
+        let fresh = Row {
+            stored: at,
+            boot: truth.boot_number(),
+            decision: decision.clone(),
+            sent: *sent,
+            applied: *applied,
+            write: None,
+        };
+        let found = match truth.rows.get_mut(*row) {
+            Some(known) => {
+                let write = known.write;
+                let closed = known.applied.filter(|_| *applied != known.applied);
+                *known = Row {
+                    write,
+                    stored: known.stored,
+                    boot: known.boot,
+                    ..fresh
+                };
+                closed.map(|was| (TRUE, format!("row {row} said {was}, and now {applied:?}")))
+            }
+            None => {
+                truth.rows.push(fresh);
+                None
+            }
+        };
+        let dry = truth.plan.policy().dry_run && *sent;
+        found
+            .or_else(|| dry.then(|| ("7: a dry run writes nothing", format!("row {row}"))))
+            .or_else(|| self.true_row(*site, *row))
+    }
+
+    /// What is said of a write is what happened to it, as far as one can know.
+    fn true_row(&self, site: usize, row: usize) -> Found {
+        let truth = &self.sites[site];
+        let Row {
+            decision,
+            applied,
+            write,
+            sent: true,
+            ..
+        } = &truth.rows[row]
+        else {
+            return None;
+        };
+        // Other hands, old answers and late deeds hide what a write did.
+        let hidden = !truth.edits.is_empty()
+            || truth.trouble.is_some()
+            || [Sky::Stale, Sky::Late, Sky::Patchy]
+                .iter()
+                .any(|sky| self.skies.contains(sky));
+        let acted = write.is_some_and(|write| truth.writes[write].acted.is_some());
+        let sent = write.map(|write| &truth.writes[write]);
+        let what = || Some((TRUE, format!("{decision:?} of {sent:?}")));
+        let right = match decision.result {
+            Some(SwitchResult::Confirmed | SwitchResult::Ineffective) => *applied == Some(true),
+            Some(SwitchResult::Rejected) => {
+                *applied == Some(false)
+                    && sent.is_none_or(|sent| sent.answered == Some(WriteFate::Rejected))
+            }
+            Some(SwitchResult::DryRun) => false,
+            Some(SwitchResult::Unconfirmed) | None => *applied != Some(true),
+        };
+        if !right || (!hidden && *applied == Some(true) && !acted && sent.is_some()) {
+            return what();
+        }
+        if !hidden && *applied == Some(false) && acted {
+            return what();
+        }
+        None
+    }
+
+    /// What must hold when all has been quiet for a while.
+    pub fn at_the_end(&self, site: usize, end: Duration) -> Found {
+        self.all_closed(site)
+            .or_else(|| self.all_told(site))
+            .or_else(|| self.unspoilt(site))
+            .or_else(|| self.nothing_counted(site))
+            .or_else(|| self.at_rest(site, end))
+    }
+
+    /// No row stays open, where the disk took everything.
+    fn all_closed(&self, site: usize) -> Found {
+        let truth = &self.sites[site];
+        if truth.trouble.is_some() {
+            return None;
+        }
+        let open = truth
+            .rows
+            .iter()
+            .find(|row| row.sent && row.applied.is_none())?;
+        Some((TRUE, format!("its row stays open: {:?}", open.decision)))
+    }
+
+    /// Every write that was carried out has its row that says so.
+    fn all_told(&self, site: usize) -> Found {
+        let truth = &self.sites[site];
+        let hidden = !truth.edits.is_empty()
+            || truth.trouble.is_some()
+            || [Sky::Stale, Sky::Late, Sky::Patchy]
+                .iter()
+                .any(|sky| self.skies.contains(sky));
+        let acted = truth
+            .writes
+            .iter()
+            .filter(|sent| sent.acted.is_some())
+            .count();
+        let told = truth
+            .rows
+            .iter()
+            .filter(|row| row.applied == Some(true))
+            .count();
+        let what = format!("{acted} switches were carried out, {told} are told");
+        (!hidden && acted != told).then_some((TRUE, what))
+    }
+
+    fn unspoilt(&self, site: usize) -> Found {
+        let spoilt = self.sites[site].outcome.spoilt.clone()?;
+        Some(("8: everything but content is as before", spoilt))
+    }
+
+    fn nothing_counted(&self, site: usize) -> Found {
+        let truth = &self.sites[site];
+        let counted = truth.outcome.counted;
+        let dry = truth.plan.policy().dry_run && counted > 0.0;
+        dry.then(|| {
+            (
+                "7: a dry run counts no switch",
+                format!("{counted} are counted"),
+            )
+        })
+    }
+
+    /// A quiet world comes to rest on MAIN, or on what is up where MAIN is not;
+    /// unless the policy leaves that to a person.
+    fn at_rest(&self, site: usize, end: Duration) -> Found {
+        const LAW: &str = "a quiet world comes to rest on MAIN";
+        let truth = &self.sites[site];
+        let (healed, dead) = self.healed.as_ref()?;
+        let dead = dead[site];
+        let Held::At(held) = truth.held else {
+            return Some((LAW, "the records are odd".into()));
+        };
+        if truth.plan.policy().dry_run || held == 0 && dead != Some(0) {
+            return None;
+        }
+        let lives = Some(held) != dead;
+        if lives && (dead == Some(0) || self.left_to_people(site, truth, held)) {
+            return None;
+        }
+        if !lives && self.may_stay_dead(site, held) {
+            return None;
+        }
+        let quiet = end - *healed;
+        Some((
+            LAW,
+            format!("after {quiet:?} of quiet on {held}, with {dead:?} dead"),
+        ))
+    }
+
+    /// Whether a site that is well may stay where it is until somebody acts.
+    fn left_to_people(&self, site: usize, truth: &Site, held: usize) -> bool {
+        use originswitch::rule::{Failback, Stance};
+        let policy = truth.plan.policy();
+        let other = held == truth.plan.places.len();
+        // What the disk did not take looks like somebody else's after a crash.
+        let forgotten = truth.trouble.is_some() && truth.boots.len() > 1;
+        let edited = !truth.edits.is_empty() || forgotten || !self.skies.is_empty();
+        let foreign = policy.foreign_edit == Stance::Hold && edited && !self.settled[site];
+        foreign
+            || policy.failback == Failback::Manual
+            || policy.max_switches < 2
+            || (other && policy.unknown_origin == Stance::Hold)
+    }
+
+    /// Whether a dead origin may be kept: it was never seen up, or nobody may
+    /// leave what is not configured.
+    fn may_stay_dead(&self, site: usize, held: usize) -> bool {
+        use originswitch::rule::Stance;
+        let truth = &self.sites[site];
+        let policy = truth.plan.policy();
+        let other = held == truth.plan.places.len();
+        let seen = truth.probers[held]
+            .iter()
+            .any(|&prober| self.shots[prober].ever_up);
+        (other && policy.unknown_origin == Stance::Hold)
+            || (!other && policy.require_proof && !seen)
+    }
+}

@@ -1,0 +1,466 @@
+//! Playing an incident: the real loops live through it in the modelled world.
+
+use super::incident::{Event, Hand, Incident, Step, Strike, Wish};
+use super::plans::{Plan, TTL_MOST};
+use super::sky::{Skies, Sky};
+use crate::world::{Chance, Disk, Entry, FakeOrigins, Journal, Mood, Rig, WriteCall, ms, secs};
+use originswitch::clock::Clock;
+use originswitch::failover::{Record, Request};
+use originswitch::metrics::Metrics;
+use originswitch::rule::address::Address;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// What came of an incident: all that the judge may look at.
+pub struct Played {
+    pub journal: Vec<(Duration, Entry)>,
+    pub sites: Vec<Outcome>,
+    /// When it ended.
+    pub end: Duration,
+}
+
+/// What came of one site.
+pub struct Outcome {
+    /// Every write that was asked for.
+    pub writes: Vec<WriteCall>,
+    /// What the records held in each of their versions.
+    pub versions: Vec<Held>,
+    /// How long resolvers need to see a change of each.
+    pub needs: Vec<Duration>,
+    /// Whether anything but content is other than people made it.
+    pub spoilt: Option<String>,
+    /// How much a counter of switches moved that were not dry.
+    pub counted: f64,
+}
+
+/// What records hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Held {
+    /// The address with this number.
+    At(usize),
+    /// None, several, or an address that is nobody's.
+    Odd,
+}
+
+/// A site while it is played.
+struct Stage {
+    rig: Rig,
+    /// The records as people made them, but for their content.
+    made: Record,
+}
+
+struct World<'a> {
+    incident: &'a Incident,
+    journal: Journal,
+    clock: Clock,
+    skies: Skies,
+    stages: Vec<Stage>,
+    blown: Arc<Notify>,
+    /// When the process that died begins again.
+    reboot: Option<Duration>,
+    /// How long the next crash takes.
+    pause: Duration,
+    /// When the process dies, once that is settled.
+    due: Arc<Mutex<Option<Duration>>>,
+}
+
+/// What is waited for between a step of a switch and the crash.
+#[derive(Debug, Clone, Copy)]
+enum Then {
+    Polls(u64),
+    Millis(u64),
+}
+
+/// Plays an incident to its end.
+pub fn play(incident: &Incident, metrics: &Arc<Metrics>) -> Played {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let mut world = World::of(incident, metrics);
+        world.run().await;
+        world.end().await
+    })
+}
+
+impl<'a> World<'a> {
+    fn of(incident: &'a Incident, metrics: &Arc<Metrics>) -> World<'a> {
+        let clock = Clock::simulated(epoch());
+        let journal = Journal::new(&clock);
+        let root = Chance::new(incident.seed);
+        let origins = FakeOrigins::new(&clock);
+        origins.told(root.branch(3), &journal);
+        let skies = Skies::clear(root.branch(4));
+        let mut chance = root.branch(5);
+        let mut world = World {
+            incident,
+            skies: skies.clone(),
+            stages: Vec::new(),
+            blown: Arc::default(),
+            reboot: None,
+            pause: Duration::ZERO,
+            due: Arc::default(),
+            journal: journal.clone(),
+            clock: clock.clone(),
+        };
+        for (number, plan) in incident.plans.iter().enumerate() {
+            let (site, ttl) = (plan.site.clone(), incident.ttl);
+            let mut rig = Rig::among(site, ttl, clock.clone(), origins.clone(), metrics.clone());
+            prepare(&mut rig, plan);
+            rig.blown = world.blown.clone();
+            rig.told(&mut chance, &journal, number);
+            rig.dns.weather(Box::new(skies.clone()));
+            let made = rig.dns.records()[0].clone();
+            world.stages.push(Stage { rig, made });
+        }
+        world
+    }
+
+    async fn run(&mut self) {
+        self.boot();
+        for (number, told) in self.incident.events.iter().enumerate() {
+            self.until(told.at).await;
+            self.perform(number, &told.event).await;
+        }
+        self.rest().await;
+    }
+
+    /// Lets time pass until `at`, while the process may die and begin again.
+    async fn until(&mut self, at: Duration) {
+        loop {
+            let due = *self.due.lock().unwrap();
+            let next = [self.reboot, due].into_iter().flatten().min();
+            let next = next.map_or(at, |next| next.min(at));
+            let wait = next.saturating_sub(self.journal.now());
+            tokio::select! {
+                biased;
+                () = self.blown.notified() => {
+                    if self.stages.iter().any(|stage| stage.rig.burnt()) {
+                        self.crash().await;
+                    }
+                }
+                () = tokio::time::sleep(wait) => {
+                    let now = self.journal.now();
+                    if due.is_some_and(|due| due <= now) {
+                        self.crash().await;
+                    } else if self.reboot.is_some_and(|reboot| reboot <= now) {
+                        self.boot();
+                    } else {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn boot(&mut self) {
+        self.reboot = None;
+        for stage in &mut self.stages {
+            stage.rig.boot_again();
+        }
+    }
+
+    /// The process is gone, with all its sites.
+    async fn crash(&mut self) {
+        *self.due.lock().unwrap() = None;
+        if self.reboot.is_some() {
+            return;
+        }
+        for stage in &mut self.stages {
+            stage.rig.crash().await;
+        }
+        self.reboot = Some(self.journal.now() + self.pause);
+    }
+
+    async fn perform(&mut self, number: usize, event: &Event) {
+        self.journal.note(Entry::Event(number));
+        match event {
+            Event::Mood(site, address, mood) => {
+                let origins = &self.stages[*site].rig.origins;
+                origins.set(self.address(*site, *address), mood.clone());
+            }
+            Event::Cut(site, addresses, cut) => {
+                let origins = &self.stages[*site].rig.origins;
+                for address in addresses {
+                    origins.cut(self.address(*site, *address), *cut);
+                }
+            }
+            Event::Sky(sky) => self.skies.set(*sky),
+            Event::Alert(site, identity, status, starts) => {
+                let starts = starts.map(|after| epoch() + signed(after));
+                let rig = &self.stages[*site].rig;
+                if rig.runs() && !rig.burnt() {
+                    let received = (self.clock.moment(), self.clock.now());
+                    rig.handle()
+                        .alert(*identity, Some(*status), starts, received);
+                }
+            }
+            Event::Disk(site, disk) => self.stages[*site].rig.store.disk(*disk),
+            Event::Crash(site, strike, pause) => self.strike(*site, *strike, *pause).await,
+            Event::Clock(seconds) => self.clock.step(seconds * 1_000),
+            Event::Stall(time) => tokio::time::advance(*time).await,
+            Event::Hand(site, hand) => self.hand(*site, *hand),
+            Event::Wish(site, wish) => self.wish(*site, *wish, number),
+            Event::Heal(dead) => self.heal(dead),
+            Event::Settle(site) => self.wish(*site, Wish::Release, number),
+        }
+    }
+
+    fn address(&self, site: usize, address: usize) -> &'a Address {
+        self.incident.plans[site].address(address)
+    }
+
+    async fn strike(&mut self, site: usize, strike: Strike, pause: Duration) {
+        let rig = &self.stages[site].rig;
+        if !rig.runs() || rig.burnt() {
+            return;
+        }
+        self.pause = pause;
+        match strike {
+            Strike::Now => self.crash().await,
+            Strike::Politely => {
+                for stage in &mut self.stages {
+                    stage.rig.stop().await;
+                }
+                self.reboot = Some(self.journal.now() + pause);
+            }
+            Strike::Polls(polls) => rig.fuse.light(polls),
+            Strike::PollsAfter(step, polls) => self.set_trap(site, step, Then::Polls(polls)),
+            Strike::MillisAfter(step, millis) => self.set_trap(site, step, Then::Millis(millis)),
+        }
+    }
+
+    /// The crash strikes where `step` is taken next.
+    fn set_trap(&self, site: usize, step: Step, then: Then) {
+        let (due, blown) = (self.due.clone(), self.blown.clone());
+        let fuse = self.stages[site].rig.fuse.clone();
+        self.journal.trap(move |at, entry| {
+            if !step.is(entry, site) {
+                return false;
+            }
+            match then {
+                Then::Polls(polls) => fuse.light(polls),
+                Then::Millis(millis) => {
+                    *due.lock().unwrap() = Some(at + ms(millis));
+                    blown.notify_one();
+                }
+            }
+            true
+        });
+    }
+
+    fn hand(&mut self, site: usize, hand: Hand) {
+        let stage = &mut self.stages[site];
+        let dns = &stage.rig.dns;
+        match hand {
+            Hand::Points(to) => {
+                let address = self.incident.plans[site].address(to).to_string();
+                dns.edit(&address);
+            }
+            Hand::Touches(ttl) => {
+                let rest = format!("a comment of {ttl}");
+                stage.made.ttl = ttl;
+                stage.made.rest.clone_from(&rest);
+                dns.edit_records(|records| {
+                    for record in records {
+                        record.ttl = ttl;
+                        record.rest.clone_from(&rest);
+                    }
+                });
+            }
+            Hand::Deletes => dns.edit_records(Vec::clear),
+            Hand::Doubles => {
+                let mut second = stage.made.clone();
+                second.id.push_str("-2");
+                second.content = self.incident.plans[site].foreign.to_string();
+                dns.edit_records(|records| {
+                    records.truncate(1);
+                    records.push(second);
+                });
+            }
+        }
+    }
+
+    fn wish(&self, site: usize, wish: Wish, event: usize) {
+        let rig = &self.stages[site].rig;
+        if !rig.runs() || rig.burnt() {
+            return;
+        }
+        let answer = rig.handle().ask(match wish {
+            Wish::Failback => Request::Failback,
+            Wish::Trust => Request::Trust,
+            Wish::Release => Request::Release,
+            Wish::Evaluate => Request::Evaluate { dry_run: false },
+            Wish::DryRun => Request::Evaluate { dry_run: true },
+        });
+        let journal = self.journal.clone();
+        tokio::spawn(async move {
+            if answer.await.is_ok() {
+                journal.note(Entry::Replied { site, event });
+            }
+        });
+    }
+
+    fn heal(&mut self, dead: &[Option<usize>]) {
+        self.skies.set(Sky::Clear);
+        for (site, stage) in self.stages.iter().enumerate() {
+            let plan = &self.incident.plans[site];
+            for (number, address) in plan.addresses().enumerate() {
+                let mood = if dead[site] == Some(number) {
+                    Mood::Refusing
+                } else {
+                    Mood::Up
+                };
+                stage.rig.origins.set(address, mood);
+                stage.rig.origins.cut(address, None);
+            }
+            stage.rig.store.disk(Disk::Fine);
+            if stage.rig.dns.records().len() != 1 {
+                let made = stage.made.clone();
+                stage.rig.dns.edit_records(|records| *records = vec![made]);
+            }
+        }
+    }
+}
+
+/// When the world began. Other people's clocks go by it whatever ours is set to.
+pub fn epoch() -> jiff::Timestamp {
+    jiff::Timestamp::from_second(1_795_000_000).unwrap()
+}
+
+fn signed(time: Duration) -> jiff::SignedDuration {
+    jiff::SignedDuration::try_from(time).unwrap()
+}
+
+/// The records as they are when the incident begins.
+fn prepare(rig: &mut Rig, plan: &Plan) {
+    let first = plan.address(plan.first.unwrap_or(plan.places.len()));
+    rig.dns.edit_records(|records| {
+        records[0].content = first.to_string();
+        if let Some(ttl) = plan.dns_only {
+            records[0].proxied = false;
+            records[0].ttl = ttl;
+        }
+    });
+}
+
+/// The quiet after an incident.
+impl World<'_> {
+    /// Lets time pass until nothing has been written for a while and every
+    /// record is where it belongs, or until all there was to wait for is over.
+    async fn rest(&mut self) {
+        let healed = self.journal.now();
+        let mut seen = self.versions();
+        let mut since = healed;
+        let last = self
+            .incident
+            .plans
+            .iter()
+            .map(|plan| quiet(plan, self.incident.ttl))
+            .max();
+        let until = healed + last.unwrap_or_default();
+        while self.journal.now() < until {
+            let now = self.journal.now();
+            self.until(now + secs(5)).await;
+            let versions = self.versions();
+            if versions != seen || !self.at_home() || self.reboot.is_some() {
+                seen = versions;
+                since = self.journal.now();
+            } else if self.journal.now() >= since + self.incident.watch {
+                return;
+            }
+        }
+    }
+
+    fn versions(&self) -> Vec<usize> {
+        let stages = self.stages.iter();
+        stages.map(|stage| stage.rig.dns.newest()).collect()
+    }
+
+    /// Whether every record is on MAIN, or where MAIN is dead on what is not.
+    fn at_home(&self) -> bool {
+        let heal = self
+            .incident
+            .events
+            .iter()
+            .find_map(|told| match &told.event {
+                Event::Heal(dead) => Some(dead),
+                _ => None,
+            });
+        let dead = heal.expect("an incident ends with its healing");
+        self.stages.iter().enumerate().all(|(site, stage)| {
+            let held = held(&self.incident.plans[site], &stage.rig.dns.records());
+            match (held, dead[site]) {
+                (Held::At(at), Some(0)) => at != 0,
+                (held, _) => held == Held::At(0),
+            }
+        })
+    }
+
+    async fn end(mut self) -> Played {
+        let end = self.journal.now();
+        let mut sites = Vec::new();
+        for (stage, plan) in self.stages.iter_mut().zip(&self.incident.plans) {
+            stage.rig.crash().await;
+            sites.push(stage.outcome(plan));
+        }
+        Played {
+            journal: self.journal.take(),
+            sites,
+            end,
+        }
+    }
+}
+
+impl Stage {
+    fn outcome(&self, plan: &Plan) -> Outcome {
+        let newest = self.rig.dns.newest();
+        let versions = (0..=newest).map(|version| held(plan, &self.rig.dns.version(version).1));
+        let spoilt = self.rig.dns.records().into_iter().find_map(|mut record| {
+            record.content.clone_from(&self.made.content);
+            record.modified_on = self.made.modified_on;
+            (record.id == self.made.id && record != self.made)
+                .then(|| format!("{record:?} where people made {:?}", self.made))
+        });
+        Outcome {
+            writes: self.rig.writes(),
+            versions: versions.collect(),
+            needs: (0..=newest)
+                .map(|version| needs(&self.rig.dns.version(version).1))
+                .collect(),
+            spoilt,
+            counted: 0.0,
+        }
+    }
+}
+
+/// What records hold.
+pub fn held(plan: &Plan, records: &[Record]) -> Held {
+    let [record] = records else {
+        return Held::Odd;
+    };
+    let mut addresses = plan.addresses().map(ToString::to_string);
+    let at = addresses.position(|address| address == record.content);
+    at.map_or(Held::Odd, Held::At)
+}
+
+/// Twice the time to live of records that visitors' resolvers keep.
+fn needs(records: &[Record]) -> Duration {
+    let plain = records.iter().filter(|record| !record.proxied);
+    let longest = plain.map(|record| record.ttl).max();
+    2 * secs(u64::from(longest.unwrap_or(0)))
+}
+
+/// How long it may take after the healing until a record is where it belongs:
+/// everything that may be waited for, one after the other.
+fn quiet(plan: &Plan, ttl: Duration) -> Duration {
+    let refused = secs(300);
+    let given_up = secs(60);
+    let looks = 3 * (plan.interval() + plan.patience()) + secs(60);
+    let resolvers = 2 * secs(u64::from(TTL_MOST));
+    let waits = plan.policy().failback_after.max(resolvers);
+    ttl + waits + plan.policy().switch_window + refused + given_up + looks
+}

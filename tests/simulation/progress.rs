@@ -1,0 +1,127 @@
+//! The laws of progress: a dead origin with a healthy other is left in time.
+
+use super::judge::{Found, Judge, Site};
+use super::plans::Plan;
+use super::play::Held;
+use super::sky::Sky;
+use crate::world::{Cut, Mood, secs};
+use originswitch::rule::Stance;
+use std::time::Duration;
+
+/// What there is to know of a site's progress.
+#[derive(Debug, Clone, Default)]
+pub struct Progress {
+    /// When something last happened that makes a decision start anew.
+    stirred: Duration,
+    /// When Cloudflare last refused a write.
+    refused: Option<Duration>,
+    /// The longest that a dead origin was kept, as a part of its bound.
+    pub longest: f64,
+}
+
+impl Progress {
+    pub fn stir(&mut self, at: Duration) {
+        self.stirred = self.stirred.max(at);
+    }
+
+    pub fn refused(&mut self, at: Duration) {
+        self.refused = Some(at);
+    }
+}
+
+/// How long a dead origin may be kept: until a routine probe fails, then a
+/// confirmation, and another one if the first could not tell.
+pub fn bound(plan: &Plan) -> Duration {
+    let calls = secs(10);
+    2 * (plan.interval() + plan.patience()) + plan.timeout() + calls
+}
+
+impl Judge<'_> {
+    /// Time has passed: is a dead origin kept for too long?
+    pub fn advance(&mut self, site: usize, at: Duration) -> Found {
+        let since = self.stuck_since(site)?;
+        let truth = &mut self.sites[site];
+        let bound = bound(truth.plan);
+        let kept = at.saturating_sub(since);
+        let part = kept.as_secs_f64() / bound.as_secs_f64();
+        truth.progress.longest = truth.progress.longest.max(part);
+        let what = format!("kept for {kept:?} since {since:?}, at most {bound:?}");
+        (kept > bound).then_some(("a dead origin with a healthy other is left", what))
+    }
+
+    /// Since when nothing stands against leaving a dead origin.
+    fn stuck_since(&self, site: usize) -> Option<Duration> {
+        let truth = &self.sites[site];
+        let Held::At(held) = truth.held else {
+            return None;
+        };
+        let dead = truth.dead_since(held)?;
+        let others = (0..truth.plan.places.len()).filter(|&other| other != held);
+        let well = others.filter_map(|other| truth.well_since(other)).min()?;
+        let runs = truth.runs_since()?;
+        if self.sky != Sky::Clear || self.forbidden(site, held) {
+            return None;
+        }
+        // A call that began under another sky may take its whole time.
+        let calls = if self.sky_since > Duration::ZERO {
+            self.sky_since + secs(30)
+        } else {
+            Duration::ZERO
+        };
+        let refused = truth.progress.refused.map(|at| at + secs(300));
+        let unwatched = self.unwatched();
+        let times = [dead, well, runs, calls, unwatched, truth.progress.stirred];
+        times.into_iter().chain(refused).max()
+    }
+
+    fn unwatched(&self) -> Duration {
+        let set = self.offsets.last().map_or(Duration::ZERO, |set| set.0);
+        let stalled = self.stalls.last().map_or(Duration::ZERO, |stall| stall.1);
+        set.max(stalled)
+    }
+
+    /// Whether something rightly stops the flight, now or soon.
+    fn forbidden(&self, site: usize, held: usize) -> bool {
+        let truth = &self.sites[site];
+        let policy = truth.plan.policy();
+        let other = held == truth.plan.places.len();
+        let proven = || {
+            truth
+                .prober(held)
+                .is_some_and(|prober| self.shots[prober].ever_up)
+        };
+        let spent = truth.writes.len();
+        policy.dry_run
+            || (other && policy.unknown_origin == Stance::Hold)
+            || (!other && policy.require_proof && !proven())
+            || spent >= usize::try_from(policy.max_switches).unwrap()
+    }
+}
+
+impl Site<'_> {
+    /// Since when every probe of an address fails.
+    fn dead_since(&self, address: usize) -> Option<Duration> {
+        let (since, mood) = &self.moods[address];
+        let limit = self.plan.timeout();
+        let dead = match (self.cuts[address], mood) {
+            (Some(Cut::Silent), _) => true,
+            (Some(Cut::NoRoute), _) => false,
+            (None, Mood::Refusing | Mood::Swallowing | Mood::Hanging) => true,
+            (None, Mood::Slow(after)) => *after > limit,
+            _ => false,
+        };
+        dead.then_some(*since)
+    }
+
+    /// Since when every probe of it succeeds.
+    fn well_since(&self, address: usize) -> Option<Duration> {
+        let (since, mood) = &self.moods[address];
+        let limit = self.plan.timeout();
+        let well = match mood {
+            Mood::Up => true,
+            Mood::Slow(after) => *after < limit,
+            _ => false,
+        };
+        (well && self.cuts[address].is_none()).then_some(*since)
+    }
+}
