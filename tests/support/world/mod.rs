@@ -8,20 +8,24 @@
 //! | `dns` | records, and what becomes of reads and writes |
 //! | `store` | the state file; outlives a crash of the loop |
 //! | here | the rig: a site's real loop among them |
+//! | `fleet` | several sites in one process |
+//! | `people` | what people order |
 
 mod dns;
+mod fleet;
 mod origins;
+mod people;
 mod store;
 
 pub use dns::{FakeDns, ReadCall, ReadFate, WriteCall, WriteFate, contents};
+pub use fleet::{Fleet, Process};
 pub use origins::{FakeOrigins, Mood, Probed};
 pub use store::{Disk, MemoryStore, Row};
 
-use futures_util::FutureExt;
 use jiff::Timestamp;
 use originswitch::clock::Clock;
 use originswitch::config::{self, Site};
-use originswitch::failover::{Guard, Lookout, Request, SiteHandle, SiteLoop, Status, Tools, Ttl};
+use originswitch::failover::{Guard, Request, SiteHandle, SiteLoop, Status, Tools, Ttl};
 use originswitch::metrics::Metrics;
 use originswitch::rule::Moment;
 use originswitch::rule::address::{Address, RecordType};
@@ -29,10 +33,8 @@ use originswitch::rule::alerts::AlertStatus;
 use originswitch::rule::decision::Decision;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 /// A site with one BACKUP, all settings at their defaults.
 pub const SITE: &str = r#"
@@ -109,6 +111,7 @@ pub struct Rig {
 
 struct Running {
     handle: Arc<SiteHandle>,
+    guard: Arc<Guard>,
     cancel: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -135,11 +138,23 @@ impl Rig {
     /// The same, from a site that was read before.
     pub fn of(site: Arc<Site>, ttl: Duration) -> Rig {
         let clock = Clock::simulated("2026-11-23T00:00:00Z".parse().unwrap());
+        let origins = FakeOrigins::new(&clock);
+        Rig::among(site, ttl, clock, origins, Metrics::new())
+    }
+
+    /// The same, in a world that has other sites.
+    pub fn among(
+        site: Arc<Site>,
+        ttl: Duration,
+        clock: Clock,
+        origins: FakeOrigins,
+        metrics: Arc<Metrics>,
+    ) -> Rig {
         Rig {
-            origins: FakeOrigins::new(&clock),
+            origins,
             dns: FakeDns::new(&site, &clock),
             store: MemoryStore::default(),
-            metrics: Metrics::new(),
+            metrics,
             guard: config::Guard {
                 control_targets: Vec::new(),
                 control_needed: 1,
@@ -174,26 +189,22 @@ impl Rig {
 
     /// Starts the loop, as a process that starts does.
     pub fn boot(&mut self) {
+        let process = Process::start(&self.guard, &self.store, &self.origins, &self.clock);
+        self.boot_in(&process);
+    }
+
+    /// Starts the loop in a process that may have others.
+    pub fn boot_in(&mut self, process: &Process) {
         assert!(self.running.is_none(), "it runs already");
-        self.metrics = Metrics::new();
+        self.metrics = process.metrics.clone();
         let cancel = CancellationToken::new();
         let handle = SiteHandle::new(self.site.clone());
-        let lookout = Lookout {
-            make: self.origins.maker(),
-            edge: self.origins.edge_maker(),
-            places: Arc::new(Semaphore::new(256)),
-            clock: self.clock.clone(),
-            tasks: TaskTracker::new(),
-        };
-        let store = Arc::new(self.store.clone());
-        let guard = Guard::start(&self.guard, store.clone(), &lookout, self.metrics.clone());
         let tools = Tools {
             dns: Arc::new(self.dns.clone()),
-            // Nothing in the modelled store waits when it is read.
-            guard: guard.now_or_never().unwrap(),
-            store,
+            guard: process.guard.clone(),
+            store: Arc::new(self.store.clone()),
             clock: self.clock.clone(),
-            lookout,
+            lookout: process.lookout.clone(),
             metrics: self.metrics.clone(),
             alert_ttl: self.ttl.clone(),
             between_runs: false,
@@ -202,6 +213,7 @@ impl Rig {
         let task = tokio::spawn(SiteLoop::new(handle.clone(), tools, 0).run());
         self.running = Some(Running {
             handle,
+            guard: process.guard.clone(),
             cancel,
             task,
         });

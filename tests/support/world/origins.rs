@@ -33,6 +33,8 @@ pub enum Mood {
     Alternating,
     /// Up for the first duration, refusing for the second, and again.
     Flapping(Duration, Duration),
+    /// Answers this late, if that is within the probe's limit.
+    Slow(Duration),
 }
 
 /// A probe that ran to its end.
@@ -51,6 +53,8 @@ struct State {
     log: Vec<Probed>,
     started: u64,
     edge: Option<Finding>,
+    edge_takes: Duration,
+    edge_looks: Vec<Moment>,
 }
 
 /// All addresses of the world; one that was never given a mood is up.
@@ -109,11 +113,22 @@ impl FakeOrigins {
         self.state.lock().unwrap().edge = says;
     }
 
+    /// It says so this late from now on, or nothing within its time limit.
+    pub fn edge_takes(&self, time: Duration) {
+        self.state.lock().unwrap().edge_takes = time;
+    }
+
+    /// When somebody looked through the edge.
+    pub fn edge_looks(&self) -> Vec<Moment> {
+        self.state.lock().unwrap().edge_looks.clone()
+    }
+
     pub fn edge_maker(&self) -> MakeEdgeProbe {
         let origins = self.clone();
-        Arc::new(move |_| {
+        Arc::new(move |site| {
             Arc::new(FakeEdge {
                 origins: origins.clone(),
+                limit: site.edge.timeout,
             })
         })
     }
@@ -156,6 +171,8 @@ impl FakeOrigins {
                 let period = (good + bad).as_nanos().max(1);
                 choose(now.since(since).as_nanos() % period < good.as_nanos())
             }
+            Mood::Slow(after) if after > limit => timeout(Phase::Response),
+            Mood::Slow(after) => (after, Finding::Connected { after }),
         }
     }
 }
@@ -190,22 +207,41 @@ impl Probe for FakeProbe {
             });
             Sample {
                 finding,
-                phases: Phases::default(),
+                phases: Phases {
+                    connect: Some(delay),
+                    ..Phases::default()
+                },
             }
         })
     }
 }
 
-/// A look through the edge: answered at once.
+/// A look through the edge.
 struct FakeEdge {
     origins: FakeOrigins,
+    limit: Duration,
 }
 
 impl Probe for FakeEdge {
     fn probe(&self) -> BoxFuture<'_, Sample> {
-        let says = self.origins.state.lock().unwrap().edge.clone();
-        let finding = says.unwrap_or_else(|| Finding::Abstained("cached (HIT)".into()));
-        let phases = Phases::default();
-        Box::pin(std::future::ready(Sample { finding, phases }))
+        Box::pin(async move {
+            let now = self.origins.clock.moment();
+            let (says, takes) = {
+                let mut state = self.origins.state.lock().unwrap();
+                state.edge_looks.push(now);
+                (state.edge.clone(), state.edge_takes)
+            };
+            tokio::time::sleep(takes.min(self.limit)).await;
+            let finding = if takes < self.limit {
+                says.unwrap_or_else(|| Finding::Abstained("cached (HIT)".into()))
+            } else {
+                Finding::Timeout {
+                    phase: Phase::Response,
+                    limit: self.limit,
+                }
+            };
+            let phases = Phases::default();
+            Sample { finding, phases }
+        })
     }
 }
