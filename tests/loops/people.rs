@@ -590,6 +590,29 @@ async fn a_freeze_of_all_holds_every_site_and_ends_for_each() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_freeze_of_all_holds_a_forced_pin_too() {
+    // One that has not moved yet, since Cloudflare was away.
+    let rig = Rig::resting().await;
+    rig.run_for(secs(20)).await;
+    rig.dns.reads_are(ReadFate::Unavailable);
+    rig.force(BACKUP, None).await;
+    rig.freeze_all(None).await;
+    rig.dns.heal();
+    rig.run_for(secs(100)).await;
+    assert!(rig.writes().is_empty(), "{:#?}", rig.story());
+    // And one that is to be exchanged for another.
+    let rig = Rig::resting().await;
+    rig.run_for(secs(20)).await;
+    rig.force(BACKUP, None).await;
+    rig.freeze_all(None).await;
+    let why = rig.pin_refused(MAIN).await;
+    assert!(why.contains("all sites are frozen"), "{why}");
+    rig.run_for(secs(100)).await;
+    assert_eq!(rig.record(), Some(BACKUP));
+    assert_eq!(rig.writes().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_frozen_dry_run_is_held_like_any_other() {
     let mut rig = Rig::resting_with("dry_run = true").await;
     rig.freeze(None).await;
