@@ -100,7 +100,8 @@ impl SiteLoop {
         Some((Role::of_index(*index), pin.terms.clone()))
     }
 
-    /// The freeze that stands; that of the site before that of all.
+    /// The freeze that stands: that of the site before that of all, and both
+    /// before that of a forced pin, which holds against everything but itself.
     pub(super) fn frozen(&self) -> Option<Frozen> {
         let now = self.tools.clock.moment();
         let site = self.orders.freeze.as_ref().filter(|f| f.stands(now));
@@ -110,7 +111,7 @@ impl SiteLoop {
             (Scope::Pin, Freeze { until, reason })
         });
         let all = || self.tools.guard.freeze().map(|freeze| (Scope::All, freeze));
-        let (scope, freeze) = site.or(pin).or_else(all)?;
+        let (scope, freeze) = site.or_else(all).or(pin)?;
         Some(Frozen { scope, freeze })
     }
 

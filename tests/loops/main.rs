@@ -2,6 +2,7 @@
 
 mod cloudflare;
 mod leaving;
+mod people;
 mod quiet;
 mod remembering;
 mod returning;

@@ -13,29 +13,33 @@
 //! | `journal` | what happened, for an oracle to judge by |
 //! | here | the rig: a site's real loop among them |
 //! | `seen` | what a test looks at in it |
+//! | `fleet` | several sites in one process |
+//! | `people` | what people order |
 
 mod chance;
 mod dns;
 mod fates;
+mod fleet;
 mod fuse;
 mod journal;
 mod origins;
+mod people;
 mod seen;
 mod store;
 
 pub use chance::Chance;
 pub use dns::{FakeDns, contents};
 pub use fates::{ReadCall, ReadFate, Weather, WriteCall, WriteFate};
+pub use fleet::{Fleet, Process};
 pub use fuse::{Fuse, Fused};
 pub use journal::{Entry, Journal};
 pub use origins::{Cut, FakeOrigins, Mood, Probed};
 pub use store::{Disk, MemoryStore, Row};
 
-use futures_util::FutureExt;
 use jiff::Timestamp;
 use originswitch::clock::Clock;
 use originswitch::config::{self, Site};
-use originswitch::failover::{Guard, Lookout, Request, SiteHandle, SiteLoop, Status, Tools, Ttl};
+use originswitch::failover::{Guard, Request, SiteHandle, SiteLoop, Status, Tools, Ttl};
 use originswitch::metrics::Metrics;
 use originswitch::rule::Moment;
 use originswitch::rule::address::{Address, RecordType};
@@ -43,10 +47,9 @@ use originswitch::rule::alerts::AlertStatus;
 use originswitch::rule::decision::Decision;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 /// A site with one BACKUP, all settings at their defaults.
 pub const SITE: &str = r#"
@@ -128,6 +131,7 @@ pub struct Rig {
 
 struct Running {
     handle: Arc<SiteHandle>,
+    guard: Arc<Guard>,
     cancel: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -227,26 +231,29 @@ impl Rig {
 
     /// The same, with the metrics counting on.
     pub fn boot_again(&mut self) {
+        let process = Process::start(
+            &self.guard,
+            &self.store,
+            &self.origins,
+            &self.clock,
+            self.metrics.clone(),
+        );
+        self.boot_in(&process);
+    }
+
+    /// Starts the loop in a process that may have others.
+    pub fn boot_in(&mut self, process: &Process) {
         assert!(self.running.is_none(), "it runs already");
         self.note(|site| Entry::Booted { site });
+        self.metrics = process.metrics.clone();
         let cancel = CancellationToken::new();
         let handle = SiteHandle::new(self.site.clone());
-        let lookout = Lookout {
-            make: self.origins.maker(),
-            edge: self.origins.edge_maker(),
-            places: Arc::new(Semaphore::new(256)),
-            clock: self.clock.clone(),
-            tasks: TaskTracker::new(),
-        };
-        let store = Arc::new(self.store.clone());
-        let guard = Guard::start(&self.guard, store.clone(), &lookout, self.metrics.clone());
         let tools = Tools {
             dns: Arc::new(self.dns.clone()),
-            // Nothing in the modelled store waits when it is read.
-            guard: guard.now_or_never().unwrap(),
-            store,
+            guard: process.guard.clone(),
+            store: Arc::new(self.store.clone()),
             clock: self.clock.clone(),
-            lookout,
+            lookout: process.lookout.clone(),
             metrics: self.metrics.clone(),
             alert_ttl: self.ttl.clone(),
             between_runs: false,
@@ -265,6 +272,7 @@ impl Rig {
         }));
         self.running = Some(Running {
             handle,
+            guard: process.guard.clone(),
             cancel,
             task,
         });

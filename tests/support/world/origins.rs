@@ -71,6 +71,8 @@ struct State {
     log: Vec<Probed>,
     started: u64,
     edge: Option<Finding>,
+    edge_takes: Duration,
+    edge_looks: Vec<Moment>,
 }
 
 /// All addresses of the world; one that was never given a mood is up.
@@ -147,11 +149,22 @@ impl FakeOrigins {
         self.state.lock().unwrap().edge = says;
     }
 
+    /// It says so this late from now on, or nothing within its time limit.
+    pub fn edge_takes(&self, time: Duration) {
+        self.state.lock().unwrap().edge_takes = time;
+    }
+
+    /// When somebody looked through the edge.
+    pub fn edge_looks(&self) -> Vec<Moment> {
+        self.state.lock().unwrap().edge_looks.clone()
+    }
+
     pub fn edge_maker(&self) -> MakeEdgeProbe {
         let origins = self.clone();
-        Arc::new(move |_| {
+        Arc::new(move |site| {
             Arc::new(FakeEdge {
                 origins: origins.clone(),
+                limit: site.edge.timeout,
             })
         })
     }
@@ -273,22 +286,41 @@ impl Probe for FakeProbe {
             drop(state);
             Sample {
                 finding,
-                phases: Phases::default(),
+                phases: Phases {
+                    connect: Some(delay),
+                    ..Phases::default()
+                },
             }
         })
     }
 }
 
-/// A look through the edge: answered at once.
+/// A look through the edge.
 struct FakeEdge {
     origins: FakeOrigins,
+    limit: Duration,
 }
 
 impl Probe for FakeEdge {
     fn probe(&self) -> BoxFuture<'_, Sample> {
-        let says = self.origins.state.lock().unwrap().edge.clone();
-        let finding = says.unwrap_or_else(|| Finding::Abstained("cached (HIT)".into()));
-        let phases = Phases::default();
-        Box::pin(std::future::ready(Sample { finding, phases }))
+        Box::pin(async move {
+            let now = self.origins.clock.moment();
+            let (says, takes) = {
+                let mut state = self.origins.state.lock().unwrap();
+                state.edge_looks.push(now);
+                (state.edge.clone(), state.edge_takes)
+            };
+            tokio::time::sleep(takes.min(self.limit)).await;
+            let finding = if takes < self.limit {
+                says.unwrap_or_else(|| Finding::Abstained("cached (HIT)".into()))
+            } else {
+                Finding::Timeout {
+                    phase: Phase::Response,
+                    limit: self.limit,
+                }
+            };
+            let phases = Phases::default();
+            Sample { finding, phases }
+        })
     }
 }

@@ -69,6 +69,8 @@ struct State {
     chance: Option<Chance>,
     journal: Option<(Journal, usize)>,
     writes: u64,
+    /// What the same file holds of other sites.
+    beside: Vec<MemoryStore>,
 }
 
 /// The simulated state file of one site. Clones share it.
@@ -105,6 +107,15 @@ impl MemoryStore {
                 }
             }
         });
+    }
+
+    /// The file holds this site too: what all of them did counts for the guard.
+    pub fn beside(&self, other: &MemoryStore) {
+        self.with(|state| state.beside.push(other.clone()));
+    }
+
+    fn left_main(&self, since: Timestamp) -> Vec<(Arc<str>, Timestamp)> {
+        self.with(|state| state.left_main(since))
     }
 
     /// The process ended: what waited in its memory is gone.
@@ -360,7 +371,8 @@ impl State {
         }
     }
 
-    fn guard(&self, since: Timestamp) -> GuardMemory {
+    /// When this site left MAIN.
+    fn left_main(&self, since: Timestamp) -> Vec<(Arc<str>, Timestamp)> {
         let flight = |decision: &Decision| {
             let from = decision.record.as_ref().map(|at| at.role);
             decision.reason == Reason::Switch(SwitchKind::Failover) && from == Some(Role::Main)
@@ -369,10 +381,7 @@ impl State {
             row.applied != Some(false) && row.decision.result.is_some() && flight(&row.decision)
         });
         let left = left.filter_map(|row| Some((row.decision.site.clone(), row.sent?)));
-        GuardMemory {
-            left_main: left.filter(|(_, at)| *at >= since).collect(),
-            ..self.all.clone()
-        }
+        left.filter(|(_, at)| *at >= since).collect()
     }
 }
 
@@ -431,7 +440,12 @@ impl Store for MemoryStore {
     }
 
     fn load_guard(&self, since: Timestamp) -> Answer<'_, GuardMemory> {
-        let memory = self.with(|state| state.guard(since));
+        let (all, beside) = self.with(|state| (state.all.clone(), state.beside.clone()));
+        let others = beside.iter().flat_map(|other| other.left_main(since));
+        let memory = GuardMemory {
+            left_main: self.left_main(since).into_iter().chain(others).collect(),
+            ..all
+        };
         Box::pin(std::future::ready(Ok(memory)))
     }
 
