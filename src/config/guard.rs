@@ -19,7 +19,7 @@ pub(super) fn guard(reading: &Reading) -> Guard {
             let targets = entries(value).iter().filter(|entry| !is_empty(entry));
             targets.map(|entry| target(text(entry)?, &like)).collect()
         })
-        .unwrap_or_else(Vec::new);
+        .unwrap_or_default();
     let needed = scope.count("control_needed");
     if !targets.is_empty() && needed > targets.len() {
         scope.fault(

@@ -4,6 +4,7 @@
 //! was not answered, read before anything else.
 
 use super::confirm::Carried;
+use super::memory::History;
 use super::pass::{Pass, is_flight};
 use super::reading::STALE_AGAIN;
 use super::record::{Reading, altered};
@@ -26,18 +27,16 @@ const LATE_WRITE: Duration = Duration::from_secs(60);
 /// A switch that was sent and whose outcome is not known.
 pub(super) struct OpenSwitch {
     decision: Decision,
-    /// Its number in the history of this process, if it began in it.
+    /// Its number among those that are counted.
     number: Option<u64>,
 }
 
 impl OpenSwitch {
     /// One that an earlier process left behind.
-    pub(super) fn restored(decision: Decision) -> Option<OpenSwitch> {
+    pub(super) fn restored(decision: Decision, history: &History) -> Option<OpenSwitch> {
         decision.to.as_ref()?;
-        Some(OpenSwitch {
-            decision,
-            number: None,
-        })
+        let number = decision.id.and_then(|id| history.unsettled(id));
+        Some(OpenSwitch { decision, number })
     }
 
     /// What the record holds if it was carried out.
@@ -70,8 +69,11 @@ impl SiteLoop {
         let changes = reading.changes(&self.places[to]);
         if let Err(fault) = self.store_intent(&mut decision).await {
             let why = format!("the intent could not be stored ({fault}), so the return waits");
-            let decision = held(decision, HoldReason::FailbackWait, &why);
-            return Carried::Over(decision, false);
+            let mut decision = held(decision, HoldReason::FailbackWait, &why);
+            // The disk may yet write the intent: the row then tells that
+            // nothing was sent.
+            decision.id = self.tools.store.record(&decision).await.ok();
+            return Carried::Over(decision, true);
         }
         let number = self.count(&decision);
         self.expected = Some(self.places[to].to_string());

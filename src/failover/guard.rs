@@ -38,6 +38,8 @@ struct State {
     window: Duration,
     /// When each site last left MAIN.
     left: HashMap<Arc<str>, Moment>,
+    /// When a person last let all go: for a window from then, all may.
+    released: Option<Moment>,
     /// Those the brake holds now.
     held: BTreeSet<Arc<str>>,
     controls: Arc<Controls>,
@@ -65,8 +67,7 @@ impl Guard {
             .freeze
             .map(|freeze| Standing::new(freeze.until, freeze, &clock))
             .filter(|freeze| freeze.stands(clock.moment()));
-        let released = past.released.unwrap_or(Timestamp::MIN);
-        let left = past.left_main.into_iter().filter(|(_, at)| *at > released);
+        let left = past.left_main.into_iter();
         let left = left.map(|(site, at)| (site, clock.moment_of(at))).collect();
         Arc::new(Guard {
             state: Mutex::new(State {
@@ -74,6 +75,7 @@ impl Guard {
                 allowed: settings.max_sites_together,
                 window: settings.together_window,
                 left,
+                released: past.released.map(|at| clock.moment_of(at)),
                 held: BTreeSet::new(),
                 controls: Controls::start(settings, lookout, &metrics),
             }),
@@ -143,7 +145,7 @@ impl Guard {
         let now = self.clock.moment();
         let left = state.others(site, now);
         let excess = (left.len() + 1).checked_sub(state.allowed)?;
-        if state.allowed == 0 || excess == 0 {
+        if excess == 0 || !state.engages(now) {
             return None;
         }
         // One may go when enough of those before it have left the window.
@@ -161,11 +163,11 @@ impl Guard {
     pub(super) fn leave(&self, site: &Arc<str>, released: bool) -> bool {
         let now = self.clock.moment();
         let mut state = self.state();
-        let (allowed, window) = (state.allowed, state.window);
-        if allowed > 0 && !released && state.others(site, now).len() >= allowed {
+        let full = state.others(site, now).len() >= state.allowed;
+        if full && !released && state.engages(now) {
             return false;
         }
-        let keep = window.max(Duration::from_secs(86_400));
+        let keep = state.window.max(Duration::from_secs(86_400));
         state.left.retain(|_, at| now.since(*at) < keep);
         state.left.insert(site.clone(), now);
         true
@@ -201,14 +203,15 @@ impl Guard {
         }
     }
 
-    /// Lets the sites go that the brake holds; returns their names.
+    /// Lets the sites go that the brake holds, and those that would follow them
+    /// within the window; returns the names of the first.
     ///
     /// # Errors
     /// If the release would not survive a restart; it holds all the same.
     pub async fn release(&self) -> (Vec<Arc<str>>, Result<(), StoreFault>) {
         let held: Vec<Arc<str>> = {
             let mut state = self.state();
-            state.left.clear();
+            state.released = Some(self.clock.moment());
             state.held.iter().cloned().collect()
         };
         info!(
@@ -221,6 +224,12 @@ impl Guard {
 }
 
 impl State {
+    /// Whether there is a limit, and no person has just lifted it.
+    fn engages(&self, now: Moment) -> bool {
+        let lifted = self.released.is_some_and(|at| now.since(at) < self.window);
+        self.allowed > 0 && !lifted
+    }
+
     /// When the other sites left MAIN inside the window, oldest first.
     fn others(&self, site: &str, now: Moment) -> Vec<Moment> {
         let inside = |at: &Moment| now.since(*at) < self.window;

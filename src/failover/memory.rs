@@ -7,7 +7,7 @@ use crate::rule::decision::Reason;
 use crate::rule::health::State;
 use crate::rule::walk::SwitchKind;
 use jiff::Timestamp;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 /// How long MAIN has been undoubted. Only time that was observed counts: a
@@ -107,6 +107,8 @@ pub(super) struct History {
     returns: Returns,
     /// When a person last released the site.
     released: Option<Moment>,
+    /// Numbers of switches of an earlier process whose outcome is not known.
+    unsettled: HashMap<i64, u64>,
 }
 
 /// Whether returns to MAIN last.
@@ -143,13 +145,21 @@ impl History {
             // A person's pin is not counted.
             let pin = past.reason == Reason::Switch(SwitchKind::Pin);
             if past.applied != Some(false) && !released && !pin {
-                self.add(clock.moment_of(past.at));
+                let number = self.add(clock.moment_of(past.at));
+                if past.applied.is_none() {
+                    self.unsettled.insert(past.id, number);
+                }
             }
         }
         for past in &memory.course {
             let at = clock.moment_of(past.at);
             self.returns.switched(past.reason, at, window);
         }
+    }
+
+    /// The number of a switch of an earlier process whose outcome is not known.
+    pub(super) fn unsettled(&self, id: i64) -> Option<u64> {
+        self.unsettled.get(&id).copied()
     }
 
     /// A switch is known to have been carried out.

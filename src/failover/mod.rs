@@ -196,8 +196,8 @@ pub struct SiteMemory {
     /// The newest switches that are known to have happened, oldest first,
     /// however long ago: whether returns last is told by them.
     pub course: Vec<PastSwitch>,
-    /// A person's pin.
-    pub pin: Option<Pin>,
+    /// A person's pin, and whether the site has reached it.
+    pub pin: Option<(Pin, bool)>,
     /// A person's freeze of the site.
     pub freeze: Option<Freeze>,
     /// Switches up to here count no more: a person released the site.
@@ -262,11 +262,12 @@ pub trait Store: Send + Sync + 'static {
         known: &'a KnownRecord,
     ) -> BoxFuture<'a, Result<(), StoreFault>>;
 
-    /// Remembers a pin of the site, or that it has ended.
+    /// Remembers a pin of the site and whether the site has reached it, or that
+    /// it has ended.
     fn save_pin<'a>(
         &'a self,
         site: &'a str,
-        pin: Option<&'a Pin>,
+        pin: Option<(&'a Pin, bool)>,
     ) -> BoxFuture<'a, Result<(), StoreFault>>;
 
     /// Remembers a freeze of the site, or of all where the name is empty; or

@@ -77,6 +77,8 @@ pub(super) struct Orders {
     freeze: Option<Standing<Freeze>>,
     /// The site has not moved to its pin yet.
     pub(super) unmoved: Option<Order>,
+    /// It has, and that is not stored yet.
+    pub(super) reached: bool,
     /// Whether a freeze stood at the last look.
     was_frozen: bool,
     /// What the metrics show.
@@ -137,19 +139,23 @@ impl SiteLoop {
     }
 
     /// Takes over what was stored.
-    pub(super) fn restore_orders(&mut self, pin: Option<Pin>, freeze: Option<Freeze>) {
+    pub(super) fn restore_orders(&mut self, pin: Option<(Pin, bool)>, freeze: Option<Freeze>) {
         let clock = &self.tools.clock;
         let now = clock.moment();
         self.orders.freeze = freeze
             .map(|freeze| Standing::new(freeze.until, freeze, clock))
             .filter(|freeze| freeze.stands(now));
-        if let Some(pin) = pin {
+        if let Some((pin, reached)) = pin {
+            let force = pin.forced;
             let standing = Standing::new(pin.until, pin, clock);
             let place = &*standing.terms.place;
             let index = self.places.iter().position(|p| p.to_string() == place);
             match index {
                 Some(index) if standing.stands(now) => {
                     self.orders.pin = Some((index, standing));
+                    // What was asked for and did not come about is not forgotten.
+                    let order = Order { to: index, force };
+                    self.orders.unmoved = (!reached).then_some(order);
                 }
                 Some(_) => {}
                 None => warn!(
@@ -171,6 +177,9 @@ impl SiteLoop {
             self.publish();
             // Whoever ordered may have gone.
             let _ = answer.send(());
+        }
+        if std::mem::take(&mut self.orders.reached) {
+            self.save_pin(true).await;
         }
         let now = self.tools.clock.moment();
         if self
@@ -230,18 +239,23 @@ impl SiteLoop {
             return;
         }
         self.orders.unmoved = None;
-        let stored = pin.as_ref().map(|(_, pin)| pin);
-        // A failure is the store's to tell; the pin holds all the same.
-        let _ = self.tools.store.save_pin(&self.site.name, stored).await;
         self.orders.pin = pin.map(|(index, pin)| {
             let standing = Standing::new(pin.until, pin, &self.tools.clock);
             (index, standing)
         });
+        self.save_pin(false).await;
         if self.main() != before {
             self.history.forget_returns();
             self.well = Wellness::new(self.origins[self.main()].fingerprint.clone());
         }
         self.wait_anew();
+    }
+
+    /// Stores the pin, and whether the site has reached it. A failure is the
+    /// store's to tell; the pin holds all the same.
+    async fn save_pin(&mut self, reached: bool) {
+        let pin = self.pin().map(|pin| (pin, reached));
+        let _ = self.tools.store.save_pin(&self.site.name, pin).await;
     }
 
     async fn set_freeze(&mut self, freeze: Option<Freeze>) {

@@ -194,6 +194,13 @@ impl SiteLoop {
             .inbox()
             .alerts
             .prune(now, self.tools.alert_ttl.get());
+        if self.hold == Some(HoldReason::Unconfirmed) {
+            // What could not be told is not believed because it was before:
+            // only a confirmation tells.
+            let at = self.retry_at.unwrap_or(now);
+            self.next_pass = at.max(now);
+            return (at <= now).then_some(Trigger::Timer);
+        }
         let pass = self.pass(Trigger::Timer);
         let snapshot = self.snapshot(&pass, Evidence::Routine);
         let plan = match decide(&self.site.policy, &snapshot) {

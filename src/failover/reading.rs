@@ -145,6 +145,7 @@ impl SiteLoop {
         let moved = |order: Order| reading.holding == Holding::Origin(order.to);
         if self.orders.unmoved.is_some_and(moved) {
             self.orders.unmoved = None;
+            self.orders.reached = true;
         }
         self.reading = Some(reading);
     }

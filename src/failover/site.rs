@@ -294,7 +294,9 @@ impl SiteLoop {
         if let Some(at) = memory.last_switch {
             self.metrics.last_switch(at);
         }
-        self.open = memory.open_switch.and_then(OpenSwitch::restored);
+        self.open = memory
+            .open_switch
+            .and_then(|open| OpenSwitch::restored(open, &self.history));
         self.expected = self.open.as_ref().and_then(OpenSwitch::target);
         self.known = memory.known_record;
         self.last = memory.last_decision.map(Arc::new);

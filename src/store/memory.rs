@@ -27,8 +27,8 @@ pub struct SiteMemory {
     /// The newest switch of which nobody knows yet whether it happened,
     /// however long ago.
     pub open_switch: Option<PastSwitch>,
-    /// A person's pin.
-    pub pin: Option<Pin>,
+    /// A person's pin, and whether the site has reached it.
+    pub pin: Option<(Pin, bool)>,
     /// A person's freeze of the site.
     pub freeze: Option<Freeze>,
     /// Switches up to here count no more: a person released the site.

@@ -243,13 +243,15 @@ impl SqliteStore {
             .await
     }
 
-    /// Remembers a pin of `site`, or that it has ended.
+    /// Remembers a pin of `site` and whether the site has reached it, or that it
+    /// has ended.
     ///
     /// # Errors
     ///
     /// If it could not be written (in time); it is then written later.
-    pub async fn save_pin(&self, site: &str, pin: Option<&Pin>) -> Result<(), StoreError> {
-        self.done(Order::Pin(site.to_owned(), pin.cloned())).await
+    pub async fn save_pin(&self, site: &str, pin: Option<(&Pin, bool)>) -> Result<(), StoreError> {
+        let pin = pin.map(|(pin, reached)| (pin.clone(), reached));
+        self.done(Order::Pin(site.to_owned(), pin)).await
     }
 
     /// Remembers a freeze of `site` (of all sites, if the name is empty), or

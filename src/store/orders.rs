@@ -28,7 +28,7 @@ pub(super) enum Order {
     },
     Undoubted(String, Undoubted),
     Known(String, KnownRecord),
-    Pin(String, Option<Pin>),
+    Pin(String, Option<(Pin, bool)>),
     Freeze(String, Option<Freeze>),
     Release(String, Timestamp),
     Guard(Timestamp),
@@ -291,19 +291,23 @@ fn save_known(db: &Connection, site: &str, known: &KnownRecord) -> Result<(), St
     Ok(())
 }
 
-fn save_pin(db: &Connection, site: &str, pin: Option<&Pin>) -> Result<(), StoreError> {
+fn save_pin(db: &Connection, site: &str, pin: Option<&(Pin, bool)>) -> Result<(), StoreError> {
+    let reached = pin.map(|(_, reached)| *reached);
+    let pin = pin.map(|(pin, _)| pin);
     execute(
         db,
-        "INSERT INTO site (name, pin_place, pin_until_ns, pin_reason, pin_forced) \
-         VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (name) DO UPDATE \
+        "INSERT INTO site (name, pin_place, pin_until_ns, pin_reason, pin_forced, pin_reached) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (name) DO UPDATE \
          SET pin_place = excluded.pin_place, pin_until_ns = excluded.pin_until_ns, \
-             pin_reason = excluded.pin_reason, pin_forced = excluded.pin_forced",
+             pin_reason = excluded.pin_reason, pin_forced = excluded.pin_forced, \
+             pin_reached = excluded.pin_reached",
         params![
             site,
             pin.map(|pin| &*pin.place),
             pin.and_then(|pin| pin.until).map(nanoseconds),
             pin.map(|pin| &*pin.reason),
             pin.map(|pin| pin.forced),
+            reached,
         ],
     )?;
     Ok(())

@@ -124,7 +124,7 @@ impl Store for SqliteStore {
         })
     }
 
-    fn save_pin<'a>(&'a self, site: &'a str, pin: Option<&'a Pin>) -> Answer<'a, ()> {
+    fn save_pin<'a>(&'a self, site: &'a str, pin: Option<(&'a Pin, bool)>) -> Answer<'a, ()> {
         Box::pin(async move { SqliteStore::save_pin(self, site, pin).await.map_err(fault) })
     }
 
@@ -198,7 +198,7 @@ impl Store for ReadOnly {
         left_out(())
     }
 
-    fn save_pin<'a>(&'a self, _: &'a str, _: Option<&'a Pin>) -> Answer<'a, ()> {
+    fn save_pin<'a>(&'a self, _: &'a str, _: Option<(&'a Pin, bool)>) -> Answer<'a, ()> {
         left_out(())
     }
 

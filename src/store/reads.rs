@@ -34,7 +34,7 @@ pub(super) fn load(
         db,
         "SELECT undoubted_fingerprint, undoubted_observed_ns, undoubted_as_of_ns, known_content, \
          known_modified_ns, last_switch_ns, pin_place, pin_until_ns, pin_reason, pin_forced, \
-         freeze_reason, freeze_until_ns, released_ns FROM site WHERE name = ?1",
+         pin_reached, freeze_reason, freeze_until_ns, released_ns FROM site WHERE name = ?1",
         [site],
         remembered,
     )?
@@ -122,17 +122,19 @@ fn freeze(row: &rusqlite::Row<'_>, at: usize) -> rusqlite::Result<Option<Freeze>
     }))
 }
 
-fn pin(row: &rusqlite::Row<'_>, at: usize) -> rusqlite::Result<Option<Pin>> {
+fn pin(row: &rusqlite::Row<'_>, at: usize) -> rusqlite::Result<Option<(Pin, bool)>> {
     let place: Option<String> = row.get(at)?;
     let until: Option<i64> = row.get(at + 1)?;
     let reason: Option<String> = row.get(at + 2)?;
     let forced: Option<bool> = row.get(at + 3)?;
-    Ok(place.map(|place| Pin {
+    let reached: Option<bool> = row.get(at + 4)?;
+    let pin = place.map(|place| Pin {
         place: place.into(),
         until: until.map(timestamp),
         reason: reason.unwrap_or_default().into(),
         forced: forced.unwrap_or_default(),
-    }))
+    });
+    Ok(pin.map(|pin| (pin, reached.unwrap_or_default())))
 }
 
 fn remembered(row: &rusqlite::Row<'_>) -> rusqlite::Result<SiteMemory> {
@@ -157,8 +159,8 @@ fn remembered(row: &rusqlite::Row<'_>) -> rusqlite::Result<SiteMemory> {
             }),
         last_switch: switched.map(timestamp),
         pin: pin(row, 6)?,
-        freeze: freeze(row, 10)?,
-        released: row.get::<_, Option<i64>>(12)?.map(timestamp),
+        freeze: freeze(row, 11)?,
+        released: row.get::<_, Option<i64>>(13)?.map(timestamp),
         ..SiteMemory::default()
     })
 }

@@ -46,7 +46,7 @@ enum Order {
     Prove(String),
     Undoubted(Undoubted),
     Known(KnownRecord),
-    Pin(Option<Pin>),
+    Pin(Option<(Pin, bool)>),
     /// Of the site, or of all.
     Freeze(bool, Option<Freeze>),
     Release(bool, Timestamp),
@@ -59,7 +59,7 @@ struct State {
     undoubted: Option<Undoubted>,
     known: Option<KnownRecord>,
     last_switch: Option<Timestamp>,
-    pin: Option<Pin>,
+    pin: Option<(Pin, bool)>,
     freeze: Option<Freeze>,
     released: Option<Timestamp>,
     all: GuardMemory,
@@ -424,8 +424,8 @@ impl Store for MemoryStore {
         Box::pin(async move { self.order(order).await.map(drop) })
     }
 
-    fn save_pin<'a>(&'a self, _: &'a str, pin: Option<&'a Pin>) -> Answer<'a, ()> {
-        let order = Order::Pin(pin.cloned());
+    fn save_pin<'a>(&'a self, _: &'a str, pin: Option<(&'a Pin, bool)>) -> Answer<'a, ()> {
+        let order = Order::Pin(pin.map(|(pin, reached)| (pin.clone(), reached)));
         Box::pin(async move { self.order(order).await.map(drop) })
     }
 
