@@ -225,6 +225,7 @@ impl SiteLoop {
 
     /// A hold that ends by itself is looked at when it does.
     pub(super) fn look_again_when(&mut self, plan: &Plan) {
+        self.hold_until = plan.until;
         if let Some(until) = plan.until {
             let until = self.tools.clock.moment_of(until) + Duration::from_millis(1);
             self.next_pass = self.next_pass.min(until);
@@ -326,6 +327,7 @@ impl SiteLoop {
             record: current.map(|view| view.at.clone()),
             record_error: self.read_error.clone(),
             hold: self.hold,
+            hold_until: self.hold.and(self.hold_until),
             pin: self.pinned(),
             frozen: self.frozen(),
             alert,
