@@ -70,6 +70,7 @@ impl SiteLoop {
         };
         self.handle.inbox().confirming = false;
         self.confirmed();
+        self.hold_until = plan.until;
         self.look_again_when(&plan);
         if pass.dry_run == self.site.policy.dry_run {
             self.plan_retry(&decision);

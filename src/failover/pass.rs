@@ -213,6 +213,7 @@ impl SiteLoop {
             self.next_pass = self.retry_at.unwrap_or(self.next_pass);
             return None;
         }
+        self.hold_until = plan.until;
         self.look_again_when(&plan);
         let on_main = snapshot.record == RecordView::Origin(self.main());
         if !on_main {
@@ -225,7 +226,6 @@ impl SiteLoop {
 
     /// A hold that ends by itself is looked at when it does.
     pub(super) fn look_again_when(&mut self, plan: &Plan) {
-        self.hold_until = plan.until;
         if let Some(until) = plan.until {
             let until = self.tools.clock.moment_of(until) + Duration::from_millis(1);
             self.next_pass = self.next_pass.min(until);

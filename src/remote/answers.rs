@@ -63,7 +63,7 @@ impl fmt::Display for Pin {
         let terms = terms(self.until.as_deref(), &self.reason);
         write!(f, "pinned to {origin} ({address}){terms}")?;
         if self.forced {
-            f.write_str(", by force: nothing is written")?;
+            f.write_str(", by force, and frozen")?;
         }
         Ok(())
     }

@@ -6,7 +6,8 @@
 //! | `answers` | what the API answers |
 //! | `status` | where each site is, and what stops it |
 //! | `history` | what was decided |
-//! | `orders` | what people order, and what is so then |
+//! | `orders` | what people order |
+//! | `outcome` | what is so then, and whether it was done |
 //!
 //! Nothing here knows the rule: what a hold is called and which command lifts
 //! it, the server says.
@@ -15,6 +16,7 @@ mod answers;
 mod client;
 mod history;
 mod orders;
+mod outcome;
 mod status;
 
 pub use client::Connection;
@@ -29,7 +31,7 @@ use std::io::Write;
 /// What is asked of the server.
 #[derive(Debug)]
 pub enum Command {
-    /// The sites in `0`, or all.
+    /// How these sites are; all, if none is named.
     Status(Vec<String>),
     /// The last decisions.
     History {

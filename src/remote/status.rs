@@ -257,7 +257,7 @@ mod tests {
         assert_eq!(
             notes,
             [
-                "  pinned to main (192.0.2.30), by force: nothing is written: `originswitch unpin shop` ends it",
+                "  pinned to main (192.0.2.30), by force, and frozen: `originswitch unpin shop` ends it",
                 "  frozen (move): `originswitch unfreeze www` ends it",
             ]
         );

@@ -105,6 +105,7 @@ pub struct Site {
     lift: Option<String>,
     pin: Option<Pin>,
     frozen: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
     freeze: Option<Freeze>,
     alert: Option<Alert>,
     last_decision: Option<Decision>,

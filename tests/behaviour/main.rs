@@ -12,6 +12,8 @@ mod families;
 mod matching;
 mod metrics;
 mod probes;
+mod remote;
+mod remote_orders;
 mod rule;
 mod shapes;
 mod slow;
