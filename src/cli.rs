@@ -4,6 +4,7 @@ use crate::app::{App, from_file, many};
 use crate::clock::Clock;
 use crate::config::{self, Config, parse_listen};
 use crate::ending::{DONE, FAILED, USAGE, chain, told_to_end};
+use crate::remote::{self, Command as Ask, Connection, Order};
 use crate::telemetry::{self, LogFormat, LogLevel};
 use crate::{demo, once};
 use clap::{Args, Parser, Subcommand};
@@ -32,6 +33,24 @@ enum Command {
     CheckConfig(CheckConfig),
     /// Everything in one process, on this machine: no account, no network.
     Demo(Demo),
+    /// Where each site is, what it would do, what stops it, and what lifts that.
+    Status(AnySites),
+    /// What was decided, newest first.
+    History(History),
+    /// Give an origin MAIN's part, and move the site there now.
+    Pin(Pin),
+    /// End a pin.
+    Unpin(Sites),
+    /// Let nothing be written: for these sites, or for all.
+    Freeze(Freeze),
+    /// End a freeze: of these sites, or that of all.
+    Unfreeze(AnySites),
+    /// Count the origins as proven: what fails now was well before.
+    Trust(Sites),
+    /// Drop what holds: budget, foreign edit, brake; without SITE, the brake for all.
+    Release(AnySites),
+    /// Go back to MAIN now, if it is up.
+    Failback(Sites),
 }
 
 #[derive(Debug, Args)]
@@ -112,6 +131,102 @@ struct Demo {
     logging: QuietLogging,
 }
 
+#[derive(Debug, Args)]
+struct Remote {
+    /// Where the server is.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "ORIGINSWITCH_URL",
+        hide_env_values = true,
+        default_value = "http://127.0.0.1:10053"
+    )]
+    url: String,
+    /// The file with its admin token, if it has one.
+    #[arg(long, value_name = "FILE", env = "ORIGINSWITCH_TOKEN_FILE")]
+    token_file: Option<PathBuf>,
+    /// Print what the API answered, as one JSON document.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct AnySites {
+    /// Only these sites; all, if none is named.
+    #[arg(value_name = "SITE")]
+    sites: Vec<String>,
+    #[command(flatten)]
+    at: Remote,
+}
+
+#[derive(Debug, Args)]
+struct Sites {
+    /// The sites.
+    #[arg(value_name = "SITE", required = true)]
+    sites: Vec<String>,
+    #[command(flatten)]
+    at: Remote,
+}
+
+#[derive(Debug, Args)]
+struct History {
+    /// Only this site.
+    #[arg(value_name = "SITE")]
+    site: Option<String>,
+    /// So many decisions.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    limit: u32,
+    /// One decision whole, with the probes that decided it.
+    #[arg(long, value_name = "ID", conflicts_with_all = ["site", "limit"])]
+    id: Option<i64>,
+    #[command(flatten)]
+    at: Remote,
+}
+
+#[derive(Debug, Args)]
+struct Terms {
+    /// End by itself after this long, such as 30m or 2h; until lifted, if not given.
+    #[arg(long = "for", value_name = "TIME")]
+    time: Option<String>,
+    /// Why, in one line, for whoever looks.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct Pin {
+    /// The site.
+    #[arg(value_name = "SITE")]
+    site: String,
+    /// The origin: main, backup, backup-2 or its address; where the site is, if not given.
+    #[arg(value_name = "ORIGIN")]
+    origin: Option<String>,
+    #[command(flatten)]
+    terms: Terms,
+    /// Also if the origin is not up; freezes the site, too.
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    at: Remote,
+}
+
+#[derive(Debug, Args)]
+struct Freeze {
+    /// Only these sites; all, if none is named.
+    #[arg(value_name = "SITE")]
+    sites: Vec<String>,
+    #[command(flatten)]
+    terms: Terms,
+    #[command(flatten)]
+    at: Remote,
+}
+
+impl From<Terms> for remote::Terms {
+    fn from(Terms { time, reason }: Terms) -> remote::Terms {
+        remote::Terms { time, reason }
+    }
+}
+
 /// Runs the command that the arguments name.
 #[must_use]
 pub fn run() -> ExitCode {
@@ -126,20 +241,50 @@ pub fn run() -> ExitCode {
             return ExitCode::from(FAILED);
         }
     };
-    let code = runtime.block_on(async {
-        match cli.command {
-            Command::Serve(args) => serve(args).await,
-            Command::Once(args) => one_pass(args).await,
-            Command::CheckConfig(args) => check_config(&args.at),
-            Command::Demo(args) => {
-                telemetry::start(args.logging.log_format, args.logging.log_level);
-                demo::run(args.listen, args.exit).await
-            }
-        }
-    });
+    let code = runtime.block_on(command(cli.command));
     // What the deadline left behind is not waited for a second time.
     runtime.shutdown_background();
     ExitCode::from(code)
+}
+
+async fn command(command: Command) -> u8 {
+    let (ask, at) = match command {
+        Command::Serve(args) => return serve(args).await,
+        Command::Once(args) => return one_pass(args).await,
+        Command::CheckConfig(args) => return check_config(&args.at),
+        Command::Demo(args) => {
+            telemetry::start(args.logging.log_format, args.logging.log_level);
+            return demo::run(args.listen, args.exit).await;
+        }
+        Command::Status(args) => (Ask::Status(args.sites), args.at),
+        Command::History(args) => {
+            let (site, limit) = (args.site, args.limit);
+            let list = Ask::History { site, limit };
+            (args.id.map_or(list, Ask::Decision), args.at)
+        }
+        Command::Pin(args) => {
+            let order = Order::Pin {
+                origin: args.origin,
+                terms: args.terms.into(),
+                force: args.force,
+            };
+            (Ask::Order(order, vec![args.site]), args.at)
+        }
+        Command::Freeze(args) => {
+            let order = Order::Freeze(args.terms.into());
+            (Ask::Order(order, args.sites), args.at)
+        }
+        Command::Unpin(args) => (Ask::Order(Order::Unpin, args.sites), args.at),
+        Command::Unfreeze(args) => (Ask::Order(Order::Unfreeze, args.sites), args.at),
+        Command::Trust(args) => (Ask::Order(Order::Trust, args.sites), args.at),
+        Command::Release(args) => (Ask::Order(Order::Release, args.sites), args.at),
+        Command::Failback(args) => (Ask::Order(Order::Failback, args.sites), args.at),
+    };
+    let connection = Connection {
+        url: at.url,
+        token_file: at.token_file,
+    };
+    remote::run(connection, ask, at.json).await
 }
 
 /// The configuration, or every fault of it on standard error.

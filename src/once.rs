@@ -11,6 +11,7 @@ use crate::rule::brakes::HoldReason;
 use crate::rule::decision::{Decision, Reason, SwitchResult};
 use crate::server::shown;
 use crate::store::{OpenError, ReadOnly, SqliteStore};
+use crate::table::Table;
 use std::collections::HashSet;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -156,53 +157,26 @@ fn report(decisions: &[(Arc<Site>, Option<Arc<Decision>>)], json: bool) -> u8 {
 }
 
 /// A table for people; the explanation has a line of its own.
-fn table(decisions: &[&Arc<Decision>]) -> String {
-    let rows: Vec<[String; 4]> = decisions
-        .iter()
-        .map(|decision| {
-            let record = decision.record.as_ref();
-            let result = decision.result.map_or(String::new(), |result| {
-                let to = decision
-                    .to
-                    .as_ref()
-                    .map_or(String::new(), |to| to.to_string());
-                format!("{} to {to}", result.as_str())
-            });
-            [
-                decision.site.to_string(),
-                record.map_or_else(|| "?".into(), ToString::to_string),
-                format!(
-                    "{} {}",
-                    decision.action().as_str(),
-                    decision.reason.as_str()
-                ),
-                result,
-            ]
-        })
-        .collect();
-    let head = ["SITE", "RECORD", "DECISION", "RESULT"].map(str::to_owned);
-    let width = |column: usize| {
-        let cells = rows.iter().chain([&head]).map(|row| row[column].len());
-        cells.max().unwrap_or(0)
-    };
-    let widths = [width(0), width(1), width(2)];
-    let line = |row: &[String; 4]| {
-        let text = format!(
-            "{:w0$}  {:w1$}  {:w2$}  {}",
-            row[0],
-            row[1],
-            row[2],
-            row[3],
-            w0 = widths[0],
-            w1 = widths[1],
-            w2 = widths[2]
-        );
-        format!("{}\n", text.trim_end())
-    };
-    let mut text = line(&head);
-    for (row, decision) in rows.iter().zip(decisions) {
-        text.push_str(&line(row));
-        text.push_str(&format!("  {}\n", decision.explanation));
+fn table(decisions: &[&Arc<Decision>]) -> Table {
+    let mut table = Table::new(&["SITE", "RECORD", "DECISION", "RESULT"]);
+    for decision in decisions {
+        let record = decision.record.as_ref();
+        let result = decision.result.map_or(String::new(), |result| {
+            let to = decision.to.as_ref();
+            let to = to.map_or(String::new(), ToString::to_string);
+            format!("{} to {to}", result.as_str())
+        });
+        table.row(vec![
+            decision.site.to_string(),
+            record.map_or_else(|| "?".into(), ToString::to_string),
+            format!(
+                "{} {}",
+                decision.action().as_str(),
+                decision.reason.as_str()
+            ),
+            result,
+        ]);
+        table.note(&decision.explanation);
     }
-    text
+    table
 }

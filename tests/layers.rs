@@ -22,7 +22,7 @@ const fn part(name: &'static str, uses: &'static [&'static str], because: &'stat
 }
 
 /// The parts, each after those that it may use.
-const PARTS: [Part; 19] = [
+const PARTS: [Part; 21] = [
     part("rule", &[], "the rule is pure: it knows nobody"),
     part("matcher", &[], "matchers are text and labels"),
     part("telemetry", &[], "logging is set up, nothing more"),
@@ -31,6 +31,7 @@ const PARTS: [Part; 19] = [
         &[],
         "how a command ends is the same for all of them",
     ),
+    part("table", &[], "a table is text, whoever fills it"),
     part(
         "sandbox",
         &[],
@@ -41,6 +42,11 @@ const PARTS: [Part; 19] = [
         "config",
         &["matcher", "rule"],
         "configuration is values; it starts nothing",
+    ),
+    part(
+        "remote",
+        &["config", "ending", "table"],
+        "the commands for a running server know its API, and nothing behind that",
     ),
     part(
         "prober",
@@ -131,6 +137,7 @@ const PARTS: [Part; 19] = [
             "rule",
             "server",
             "store",
+            "table",
         ],
         "a single pass joins the same parts",
     ),
@@ -153,6 +160,7 @@ const LIBRARIES: [(&[&str], &[&str], &str); 10] = [
             "cloudflare",
             "demo",
             "once",
+            "remote",
             "sandbox",
             "server",
             "store/rows",
@@ -167,8 +175,8 @@ const LIBRARIES: [(&[&str], &[&str], &str); 10] = [
     ),
     (
         &["reqwest"],
-        &["cloudflare", "config", "demo"],
-        "it is Cloudflare's client, and checks its address",
+        &["cloudflare", "config", "demo", "remote"],
+        "it is the client of Cloudflare and of our own API, and checks addresses",
     ),
     (
         &["axum", "tower", "flate2", "base64", "subtle"],

@@ -5,7 +5,7 @@ use super::tidings::Tidings;
 use super::token::Token;
 use super::verdict::{DNS_EDIT, ZONE_READ};
 use super::wire::{Message, Said, said};
-use crate::config::Cloudflare as Settings;
+use crate::config::{Cloudflare as Settings, is_loopback};
 use crate::failover::Urgency;
 use crate::metrics::Metrics;
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -512,18 +512,6 @@ async fn whole(mut response: Response) -> Result<Vec<u8>, Fault> {
             }
         }
     }
-}
-
-fn is_loopback(url: &str) -> bool {
-    let host = reqwest::Url::parse(url)
-        .ok()
-        .and_then(|url| url.host_str().map(str::to_owned))
-        .unwrap_or_default();
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost"
-        || bare
-            .parse()
-            .is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
 }
 
 #[cfg(test)]

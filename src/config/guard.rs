@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub(super) fn guard(reading: &Reading) -> Guard {
     let scope = Scope::new(reading, "guard");
     let like = probes::settings(&Scope::new(reading, "probe"), "");
-    let targets = scope
+    let targets: Vec<ControlTarget> = scope
         .read("control_targets", |value| {
             let targets = entries(value).iter().filter(|entry| !is_empty(entry));
             targets.map(|entry| target(text(entry)?, &like)).collect()

@@ -25,7 +25,7 @@ mod values;
 pub use durations::{parse as parse_duration, show as show_duration};
 pub use faults::{Fault, Faults};
 pub use keys::{KEYS, Key, Kind};
-pub use sections::{parse_listen, read_token_file};
+pub use sections::{is_loopback, parse_listen, parse_url, read_token_file};
 
 use crate::matcher::Matcher;
 use crate::rule::Policy;

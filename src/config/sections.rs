@@ -21,7 +21,7 @@ pub(super) fn server(reading: &Reading) -> Server {
 
 pub(super) fn cloudflare(reading: &Reading) -> Cloudflare {
     let scope = Scope::new(reading, "cloudflare");
-    let api_url = scope.parsed("api_url", parse_url).unwrap_or_default();
+    let api_url = scope.parsed("api_url", parse_api_url).unwrap_or_default();
     if api_url.starts_with("http:") && !is_loopback(&api_url) {
         reading.warn(
             "cloudflare.api_url is plain http: the token crosses the network in the clear".into(),
@@ -90,26 +90,41 @@ pub fn parse_listen(text: &str) -> Result<SocketAddr, String> {
         })
 }
 
+/// Where Cloudflare's API is.
+fn parse_api_url(text: &str) -> Result<String, String> {
+    parse_url(text, "https://api.cloudflare.com/client/v4")
+}
+
 /// A base URL without its trailing slashes.
-fn parse_url(text: &str) -> Result<String, String> {
-    let like = "write one such as \"https://api.cloudflare.com/client/v4\"";
+///
+/// # Errors
+///
+/// One sentence that says what to write instead, such as `example`.
+pub fn parse_url(text: &str, example: &str) -> Result<String, String> {
+    let like = format!("write one such as {example:?}");
+    // What may have a password in it is not repeated.
+    let shown = if text.contains('@') {
+        "it".to_owned()
+    } else {
+        format!("{text:?}")
+    };
     let url = reqwest::Url::parse(text)
-        .map_err(|error| format!("{text:?} is no URL ({error}): {like}"))?;
+        .map_err(|error| format!("{shown} is no URL ({error}): {like}"))?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-        return Err(format!("{text:?} is no http or https URL: {like}"));
+        return Err(format!("{shown} is no http or https URL: {like}"));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        // Not repeated: there may be a password in it.
         return Err(format!("holds a user or a password: {like}"));
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(format!("{text:?} holds a `?` or a `#`: {like}"));
+        return Err(format!("{shown} holds a `?` or a `#`: {like}"));
     }
     Ok(text.trim_end_matches('/').to_owned())
 }
 
 /// Whether a URL's host is this machine.
-fn is_loopback(url: &str) -> bool {
+#[must_use]
+pub fn is_loopback(url: &str) -> bool {
     let url = reqwest::Url::parse(url).ok();
     let host = url.as_ref().and_then(reqwest::Url::host_str).unwrap_or("");
     let address: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();

@@ -21,6 +21,10 @@ const REFUSED_MAX: Duration = Duration::from_secs(300);
 const FLIGHT_AGAIN: Duration = Duration::from_secs(5);
 
 /// What came of carrying out a plan.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one for each decision, and nearly all are the large one"
+)]
 pub(super) enum Carried {
     /// The pass is over; the flag says that the decision has its row.
     Over(Decision, bool),
@@ -70,6 +74,7 @@ impl SiteLoop {
         };
         self.handle.inbox().confirming = false;
         self.confirmed();
+        self.hold_until = plan.until;
         self.look_again_when(&plan);
         if pass.dry_run == self.site.policy.dry_run {
             self.plan_retry(&decision);

@@ -86,6 +86,8 @@ pub struct Status {
     pub origins: Vec<OriginView>,
     /// What holds the site, if anything does.
     pub hold: Option<HoldReason>,
+    /// When that ends by itself, if it is known.
+    pub hold_until: Option<Timestamp>,
     /// The pin that stands, and the part of its origin.
     pub pin: Option<(Role, Pin)>,
     /// The freeze that stands.

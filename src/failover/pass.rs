@@ -224,6 +224,7 @@ impl SiteLoop {
             self.next_pass = self.retry_at.unwrap_or(self.next_pass);
             return None;
         }
+        self.hold_until = plan.until;
         self.look_again_when(&plan);
         let on_main = snapshot.record == RecordView::Origin(self.main());
         if !on_main {
@@ -342,6 +343,7 @@ impl SiteLoop {
             record: current.map(|view| view.at.clone()),
             record_error: self.read_error.clone(),
             hold: self.hold,
+            hold_until: self.hold.and(self.hold_until),
             pin: self.pinned(),
             frozen: self.frozen(),
             alert,

@@ -19,7 +19,7 @@ use crate::rule::address::{Place, Role};
 use crate::rule::brakes::{Foreign, HoldReason};
 use crate::rule::decision::{Decision, Trigger};
 use crate::rule::health::State;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -131,6 +131,8 @@ pub struct SiteLoop {
     pub(super) main_downs: u64,
     pub(super) drift: DriftWatch,
     pub(super) hold: Option<HoldReason>,
+    /// When the hold ends by itself, if that is known.
+    pub(super) hold_until: Option<Timestamp>,
     pub(super) seen_at: Moment,
     pub(super) orders: Orders,
     /// The look at the control targets, while something is being confirmed.
@@ -213,6 +215,7 @@ impl SiteLoop {
             gaps: 0,
             main_downs: 0,
             hold: None,
+            hold_until: None,
             orders: Orders::default(),
             look: None,
             edge,

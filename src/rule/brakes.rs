@@ -124,24 +124,25 @@ impl HoldReason {
         }
     }
 
-    /// The command that lifts it, with the site's name to follow; where there
-    /// is one that does so by itself.
+    /// The command that lifts it, where there is one that does so by itself;
+    /// `frozen` is what stands against the site.
     #[must_use]
-    pub fn lift(self) -> Option<&'static str> {
-        match self {
-            HoldReason::Unproven => Some("trust"),
+    pub fn lift(self, site: &str, frozen: Option<&Frozen>) -> Option<String> {
+        let command = match self {
+            HoldReason::Unproven => "trust",
             HoldReason::FailbackWait | HoldReason::FailbackManual | HoldReason::AlertFiring => {
-                Some("failback")
+                "failback"
             }
-            HoldReason::SwitchBudget | HoldReason::Foreign | HoldReason::Brake => Some("release"),
-            HoldReason::Frozen => Some("unfreeze"),
+            HoldReason::SwitchBudget | HoldReason::Foreign | HoldReason::Brake => "release",
+            HoldReason::Frozen => return frozen.map(|frozen| frozen.lift(site)),
             HoldReason::Unconfirmed
             | HoldReason::UnknownOrigin
             | HoldReason::RecordShape
             | HoldReason::CloudflareUnavailable
             | HoldReason::Blind
-            | HoldReason::EdgeUp => None,
-        }
+            | HoldReason::EdgeUp => return None,
+        };
+        Some(format!("{command} {site}"))
     }
 }
 

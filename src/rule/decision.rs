@@ -489,12 +489,10 @@ fn in_doubt(seen: &Snapshot, asked: Asked) -> String {
 
 /// The command that lifts a hold, as the end of its clause.
 fn lifted_by(seen: &Snapshot, reason: HoldReason) -> String {
-    let command = match (&seen.given.frozen, reason.lift()) {
-        (Some(frozen), _) if reason == HoldReason::Frozen => frozen.lift(&seen.site),
-        (_, Some(command)) => format!("{command} {}", seen.site),
-        (_, None) => return String::new(),
-    };
-    format!("; `originswitch {command}` lifts this")
+    let command = reason.lift(&seen.site, seen.given.frozen.as_ref());
+    command.map_or(String::new(), |command| {
+        format!("; `originswitch {command}` lifts this")
+    })
 }
 
 fn name(seen: &Snapshot, asked: Asked) -> String {

@@ -2,6 +2,7 @@
 
 use crate::failover::SiteHandle;
 use crate::rule::address::Role;
+use crate::rule::brakes::HoldReason;
 use crate::rule::decision::{self, OriginView};
 use crate::rule::finding::Phase;
 use crate::rule::standing;
@@ -97,6 +98,11 @@ pub struct Site {
     record_error: Option<String>,
     origins: Vec<Origin>,
     hold: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hold_until: Option<String>,
+    /// The command that lifts the hold, where one does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lift: Option<String>,
     pin: Option<Pin>,
     frozen: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -217,13 +223,17 @@ impl Site {
     #[must_use]
     pub fn of(handle: &SiteHandle) -> Site {
         let status = handle.status();
+        let name = &handle.site.name;
+        let lift = |hold: HoldReason| hold.lift(name, status.frozen.as_ref());
         Site {
-            name: handle.site.name.to_string(),
+            name: name.to_string(),
             hostnames: handle.site.hostnames.clone(),
             record: status.record.as_ref().map(pointer),
             record_error: status.record_error.clone(),
             origins: status.origins.iter().map(origin).collect(),
-            hold: status.hold.map(|hold| hold.as_str()),
+            hold: status.hold.map(HoldReason::as_str),
+            hold_until: status.hold_until.map(time),
+            lift: status.hold.and_then(lift),
             pin: status.pin.as_ref().map(pin),
             frozen: status.frozen.is_some(),
             freeze: status.frozen.as_ref().map(frozen),

@@ -4,6 +4,7 @@
 use crate::common::*;
 use originswitch::rule::brakes::HoldReason;
 use originswitch::rule::decision::Reason;
+use originswitch::rule::standing::{Freeze, Frozen, Scope};
 use originswitch::sandbox::cloudflare::{RecordSpec, TokenStatus};
 use originswitch::sandbox::{Behaviour, Origin};
 use serde_json::{Value, json};
@@ -63,8 +64,14 @@ async fn holds(server: &Server, reason: HoldReason, says: &str) {
     assert_eq!(decision["result"], Value::Null, "{decision}");
     let told = explanation(&decision);
     assert!(told.contains(says), "{told}");
-    if let Some(command) = reason.lift() {
-        let command = format!("`originswitch {command} {SITE}` lifts this");
+    // In its words, a freeze names what it is of; here it is the site's own.
+    let scope = Scope::Site;
+    let freeze = Freeze {
+        until: None,
+        reason: "".into(),
+    };
+    if let Some(command) = reason.lift(SITE, Some(&Frozen { scope, freeze })) {
+        let command = format!("`originswitch {command}` lifts this");
         assert!(told.contains(&command), "{told}");
     }
     let metrics = server.metrics().await;

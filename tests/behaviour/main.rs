@@ -13,6 +13,8 @@ mod holds;
 mod matching;
 mod metrics;
 mod probes;
+mod remote;
+mod remote_orders;
 mod rule;
 mod shapes;
 mod slow;

@@ -16,7 +16,7 @@ async fn it_tells_its_version_and_its_commands() {
     assert!(version.out.starts_with(expected), "{version:?}");
     let help = run(&["--help"]).await;
     assert_eq!(help.code, Some(0));
-    for command in ["serve", "once", "check-config", "demo"] {
+    for command in ["serve", "once", "check-config", "demo", "status", "freeze"] {
         assert!(help.out.contains(command), "{}", help.out);
         let help = run(&[command, "--help"]).await;
         assert_eq!((help.code, help.err.as_str()), (Some(0), ""));
@@ -31,6 +31,9 @@ async fn wrong_usage_is_a_two() {
         &["serve", "--nonsense"],
         &["once", "--log-format", "xml"],
         &["serve", "--listen", "everywhere"],
+        &["pin"],
+        &["unpin"],
+        &["history", "--id", "1", "--limit", "3"],
     ] {
         let ended = run(arguments).await;
         assert_eq!(ended.code, Some(2), "{arguments:?}: {ended:?}");
