@@ -613,6 +613,33 @@ async fn a_freeze_of_all_holds_a_forced_pin_too() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_wall_clock_that_is_set_ends_no_freeze_early_or_late() {
+    for all in [false, true] {
+        for step in [3_600_000, -3_600_000] {
+            let mut rig = Rig::resting().await;
+            rig.run_for(secs(20)).await;
+            let ends = rig.now() + secs(600);
+            if all {
+                rig.freeze_all(Some(secs(600))).await;
+            } else {
+                rig.freeze(Some(secs(600))).await;
+            }
+            rig.kill(MAIN);
+            rig.alert(Firing);
+            rig.run_for(secs(60)).await;
+            rig.clock.step(step);
+            let passes = rig.metric("originswitch_decisions_total", "");
+            rig.run_for(secs(500)).await;
+            assert_eq!(rig.reason(), "frozen", "{step}");
+            let passed = rig.metric("originswitch_decisions_total", "") - passes;
+            assert!(passed <= 60.0, "{passed} looks in 500 s");
+            rig.run_for(ends + secs(5) - rig.now()).await;
+            about(rig.write_times()[0], ends + secs(2));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_frozen_dry_run_is_held_like_any_other() {
     let mut rig = Rig::resting_with("dry_run = true").await;
     rig.freeze(None).await;
