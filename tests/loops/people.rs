@@ -111,6 +111,28 @@ async fn an_origin_that_is_not_up_is_no_pin() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pin_to_a_dead_origin_is_refused_while_the_record_cannot_be_read_too() {
+    // From the start, so that not even an old reading is there.
+    let mut rig = Rig::resting().await;
+    rig.crash().await;
+    rig.dns.reads_are(ReadFate::Unavailable);
+    rig.kill(BACKUP);
+    rig.boot();
+    rig.run_for(secs(40)).await;
+    let why = rig.pin_refused(BACKUP).await;
+    assert!(why.contains("is down"), "{why}");
+    assert_eq!(rig.pinned(), None);
+    // Nor while its shape forbids any change.
+    let rig = Rig::resting().await;
+    rig.dns.edit_records(Vec::clear);
+    rig.kill(BACKUP);
+    rig.run_for(secs(40)).await;
+    let why = rig.pin_refused(BACKUP).await;
+    assert!(why.contains("is down"), "{why}");
+    assert_eq!(rig.pinned(), None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pin_to_where_the_site_is_writes_nothing_and_keeps_it_there() {
     let mut rig = Rig::resting().await;
     rig.kill(MAIN);
