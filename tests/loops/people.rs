@@ -325,6 +325,20 @@ async fn a_pin_whose_write_fails_is_tried_again_as_a_pin() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_state_file_that_fails_does_not_keep_a_person_from_moving_the_site() {
+    let rig = Rig::resting().await;
+    rig.run_for(secs(20)).await;
+    rig.store.disk(Disk::Full);
+    let asked = rig.now();
+    let decision = rig.pin(BACKUP, None).await;
+    assert_eq!(decision.reason.as_str(), "pin", "{decision:?}");
+    about(rig.write_times()[0], asked + secs(1));
+    rig.store.disk(Disk::Fine);
+    rig.run_for(secs(20)).await;
+    assert_eq!(switches(&rig), ["pin backup confirmed"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_crash_before_the_pin_stood_leaves_none() {
     let mut rig = Rig::resting().await;
     let _waits = rig.handle().ask(rig.pin_request(BACKUP, false, None));
