@@ -137,7 +137,7 @@ impl SiteLoop {
     }
 
     /// Takes over what was stored.
-    pub(super) fn restore_orders(&mut self, pin: Option<Pin>, freeze: Option<Freeze>) {
+    pub(super) async fn restore_orders(&mut self, pin: Option<Pin>, freeze: Option<Freeze>) {
         let clock = &self.tools.clock;
         let now = clock.moment();
         self.orders.freeze = freeze
@@ -152,11 +152,15 @@ impl SiteLoop {
                     self.orders.pin = Some((index, standing));
                 }
                 Some(_) => {}
-                None => warn!(
-                    site = %self.site.name,
-                    "{}: the pin to {place} is dropped: no origin of the site has that address any more",
-                    self.site.name
-                ),
+                None => {
+                    warn!(
+                        site = %self.site.name,
+                        "{}: the pin to {place} is dropped: no origin of the site has that address any more",
+                        self.site.name
+                    );
+                    // Nor is it to be back when the address is.
+                    let _ = self.tools.store.save_pin(&self.site.name, None).await;
+                }
             }
         }
         self.well = Wellness::new(self.origins[self.main()].fingerprint.clone());
@@ -239,9 +243,10 @@ impl SiteLoop {
         });
         if self.main() != before {
             self.history.forget_returns();
-            self.well = Wellness::new(self.origins[self.main()].fingerprint.clone());
+            self.well = Wellness::anew(self.origins[self.main()].fingerprint.clone());
         }
         self.wait_anew();
+        self.save_wellness().await;
     }
 
     async fn set_freeze(&mut self, freeze: Option<Freeze>) {

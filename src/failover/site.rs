@@ -279,7 +279,7 @@ impl SiteLoop {
             }
         };
         self.history.restore(&memory, &self.tools.clock, window);
-        self.restore_orders(memory.pin, memory.freeze);
+        self.restore_orders(memory.pin, memory.freeze).await;
         if let Some(stored) = &memory.undoubted {
             let between = if self.tools.between_runs {
                 self.tools.clock.now().duration_since(stored.as_of)

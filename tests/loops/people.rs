@@ -247,6 +247,34 @@ async fn a_pin_ends_by_itself_and_main_is_waited_for_anew() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pin_is_lifted_by_hand_and_main_is_waited_for_anew_also_after_a_crash() {
+    for crashes in [false, true] {
+        // MAIN's good time from before the pin is stored.
+        let mut rig = Rig::resting().await;
+        rig.kill(MAIN);
+        rig.alert(Firing);
+        rig.run_for(secs(3)).await;
+        rig.alert(Resolved);
+        rig.revive(MAIN);
+        rig.run_for(secs(250)).await;
+        rig.pin(BACKUP, None).await;
+        rig.run_for(secs(100)).await;
+        rig.unpin().await;
+        let lifted = rig.now();
+        assert_eq!(rig.pinned(), None);
+        if crashes {
+            rig.run_for(ms(50)).await;
+            rig.restart().await;
+        }
+        rig.run_for(secs(320)).await;
+        assert_eq!(rig.writes().len(), 2, "{:#?}", rig.story());
+        let late = if crashes { secs(1) } else { secs(0) };
+        let waited = rig.write_times()[1] - lifted;
+        assert!(waited.abs_diff(secs(301) + late) < ms(200), "{waited:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_unfreeze_takes_the_force_out_of_a_pin_and_nothing_else() {
     // The pinned origin is up: it stays.
     let mut rig = Rig::resting().await;
@@ -367,6 +395,26 @@ async fn a_pinned_site_that_had_to_leave_does_not_jump_back_when_it_restarts() {
     let returned = rig.write_times()[2] - booted;
     assert!(returned >= secs(270), "{returned:?}");
     assert_eq!(switches(&rig).last().unwrap(), "failback backup confirmed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pin_to_an_origin_that_is_not_configured_any_more_is_dropped_for_good() {
+    let mut rig = Rig::resting_on(THREE).await;
+    rig.pin(BACKUP, None).await;
+    rig.run_for(secs(20)).await;
+    rig.stop().await;
+    let three = std::mem::replace(&mut rig.site, config(SITE).sites[0].clone());
+    let moved = SITE.replace("198.51.100.20", "203.0.113.30");
+    rig.site = config(&moved).sites[0].clone();
+    rig.boot();
+    rig.run_for(secs(20)).await;
+    assert_eq!(rig.pinned(), None);
+    // The address is back; the order that was about it is not.
+    rig.stop().await;
+    rig.site = three;
+    rig.boot();
+    rig.run_for(secs(20)).await;
+    assert_eq!(rig.pinned(), None);
 }
 
 #[tokio::test(start_paused = true)]
