@@ -140,9 +140,9 @@ impl SiteLoop {
     pub(super) async fn restore_orders(&mut self, pin: Option<Pin>, freeze: Option<Freeze>) {
         let clock = &self.tools.clock;
         let now = clock.moment();
-        self.orders.freeze = freeze
-            .map(|freeze| Standing::new(freeze.until, freeze, clock))
-            .filter(|freeze| freeze.stands(now));
+        self.orders.freeze = freeze.map(|freeze| Standing::new(freeze.until, freeze, clock));
+        // One that ended while nobody ran ends at the first look, like any other.
+        self.orders.was_frozen = self.orders.freeze.is_some();
         if let Some(pin) = pin {
             let standing = Standing::new(pin.until, pin, clock);
             let place = &*standing.terms.place;
@@ -164,7 +164,7 @@ impl SiteLoop {
             }
         }
         self.well = Wellness::new(self.origins[self.main()].fingerprint.clone());
-        self.orders.was_frozen = self.frozen().is_some();
+        self.orders.was_frozen |= self.frozen().is_some();
     }
 
     /// Takes the orders that came in, and ends what is over.

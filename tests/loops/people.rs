@@ -755,3 +755,41 @@ async fn a_released_budget_stays_free_after_a_restart() {
         assert_eq!(rig.record(), Some(record), "{:#?}", rig.story());
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn main_is_waited_for_anew_after_a_freeze_that_ended_while_nobody_ran() {
+    for all in [false, true] {
+        let mut rig = Rig::resting_with("failback_max = \"5m\"").await;
+        rig.kill(MAIN);
+        rig.alert(Firing);
+        rig.run_for(secs(3)).await;
+        rig.alert(Resolved);
+        rig.revive(MAIN);
+        rig.run_for(secs(20)).await;
+        if all {
+            rig.freeze_all(Some(secs(600))).await;
+        } else {
+            rig.freeze(Some(secs(600))).await;
+        }
+        rig.run_for(secs(500)).await;
+        rig.stop().await;
+        rig.run_for(secs(200)).await;
+        rig.boot();
+        let booted = rig.now();
+        rig.run_for(secs(320)).await;
+        about(rig.write_times()[1], booted + secs(302));
+        // It is over: the next restart is one like any other.
+        rig.kill(MAIN);
+        rig.alert(Firing);
+        rig.run_for(secs(3)).await;
+        rig.alert(Resolved);
+        rig.revive(MAIN);
+        rig.run_for(secs(200)).await;
+        rig.stop().await;
+        rig.boot();
+        let booted = rig.now();
+        rig.run_for(secs(320)).await;
+        let waited = rig.write_times()[3] - booted;
+        assert!(waited < secs(150), "{waited:?}");
+    }
+}
