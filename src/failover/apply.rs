@@ -139,13 +139,14 @@ impl SiteLoop {
             .ok_or(Carried::Moved)
     }
 
-    /// Stores the intent; a flight goes on without, a return does not.
+    /// Stores the intent; a flight goes on without, and so does a person's pin;
+    /// a return does not.
     async fn store_intent(&mut self, decision: &mut Decision) -> Result<(), StoreFault> {
         // The outcome is unknown until it is known: a crash from here on finds this row.
         decision.result = Some(SwitchResult::Unconfirmed);
         match self.tools.store.begin_switch(decision).await {
             Ok(id) => decision.id = Some(id),
-            Err(fault) if is_flight(decision.reason) => {
+            Err(fault) if decision.reason != Reason::Switch(SwitchKind::Failback) => {
                 warn!(site = %self.site.name, "{}: switching without a stored intent: {fault}", self.site.name);
             }
             Err(fault) => {

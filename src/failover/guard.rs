@@ -28,6 +28,8 @@ pub struct Guard {
     store: Arc<dyn Store>,
     clock: Clock,
     metrics: Arc<Metrics>,
+    /// When a freeze of all sites ended, if that was while nobody ran.
+    lapsed: Option<Timestamp>,
     state: Mutex<State>,
 }
 
@@ -65,13 +67,19 @@ impl Guard {
         };
         let freeze = past
             .freeze
-            .map(|freeze| Standing::new(freeze.until, freeze, &clock))
-            .filter(|freeze| freeze.stands(clock.moment()));
+            .map(|freeze| Standing::new(freeze.until, freeze, &clock));
+        let stands = |freeze: &Standing<Freeze>| freeze.stands(clock.moment());
+        let lapsed = freeze.as_ref().filter(|freeze| !stands(freeze));
+        let lapsed = lapsed.and_then(|freeze| freeze.terms.until);
+        if lapsed.is_some() {
+            // A failure is the store's to tell.
+            let _ = store.save_freeze("", None).await;
+        }
         let left = past.left_main.into_iter();
         let left = left.map(|(site, at)| (site, clock.moment_of(at))).collect();
         Arc::new(Guard {
             state: Mutex::new(State {
-                freeze,
+                freeze: freeze.filter(stands),
                 allowed: settings.max_sites_together,
                 window: settings.together_window,
                 left,
@@ -82,6 +90,7 @@ impl Guard {
             store,
             clock,
             metrics,
+            lapsed,
         })
     }
 
@@ -103,6 +112,12 @@ impl Guard {
     /// The control targets.
     pub(super) fn controls(&self) -> Arc<Controls> {
         self.state().controls.clone()
+    }
+
+    /// When a freeze of all sites ended, if that was while nobody ran: what was
+    /// seen of a site until then is not waited out.
+    pub(super) fn lapsed(&self) -> Option<Timestamp> {
+        self.lapsed
     }
 
     /// The freeze of all sites, while it stands.

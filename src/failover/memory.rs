@@ -30,6 +30,15 @@ impl Wellness {
         }
     }
 
+    /// From nothing, for an origin that takes MAIN's part: what is stored is
+    /// about another one, or about another time.
+    pub(super) fn anew(fingerprint: String) -> Wellness {
+        Wellness {
+            saved: Some(Duration::MAX),
+            ..Wellness::new(fingerprint)
+        }
+    }
+
     /// Takes over what was stored, if the probe settings are still the same.
     /// `between` is credited too: what lay between two runs of `once`.
     pub(super) fn restore(&mut self, stored: &Undoubted, between: Duration) {

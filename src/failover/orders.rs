@@ -139,12 +139,16 @@ impl SiteLoop {
     }
 
     /// Takes over what was stored.
-    pub(super) fn restore_orders(&mut self, pin: Option<(Pin, bool)>, freeze: Option<Freeze>) {
+    pub(super) async fn restore_orders(
+        &mut self,
+        pin: Option<(Pin, bool)>,
+        freeze: Option<Freeze>,
+    ) {
         let clock = &self.tools.clock;
         let now = clock.moment();
-        self.orders.freeze = freeze
-            .map(|freeze| Standing::new(freeze.until, freeze, clock))
-            .filter(|freeze| freeze.stands(now));
+        self.orders.freeze = freeze.map(|freeze| Standing::new(freeze.until, freeze, clock));
+        // One that ended while nobody ran ends at the first look, like any other.
+        self.orders.was_frozen = self.orders.freeze.is_some();
         if let Some((pin, reached)) = pin {
             let force = pin.forced;
             let standing = Standing::new(pin.until, pin, clock);
@@ -158,15 +162,19 @@ impl SiteLoop {
                     self.orders.unmoved = (!reached).then_some(order);
                 }
                 Some(_) => {}
-                None => warn!(
-                    site = %self.site.name,
-                    "{}: the pin to {place} is dropped: no origin of the site has that address any more",
-                    self.site.name
-                ),
+                None => {
+                    warn!(
+                        site = %self.site.name,
+                        "{}: the pin to {place} is dropped: no origin of the site has that address any more",
+                        self.site.name
+                    );
+                    // Nor is it to be back when the address is.
+                    let _ = self.tools.store.save_pin(&self.site.name, None).await;
+                }
             }
         }
         self.well = Wellness::new(self.origins[self.main()].fingerprint.clone());
-        self.orders.was_frozen = self.frozen().is_some();
+        self.orders.was_frozen |= self.frozen().is_some();
     }
 
     /// Takes the orders that came in, and ends what is over.
@@ -246,9 +254,10 @@ impl SiteLoop {
         self.save_pin(false).await;
         if self.main() != before {
             self.history.forget_returns();
-            self.well = Wellness::new(self.origins[self.main()].fingerprint.clone());
+            self.well = Wellness::anew(self.origins[self.main()].fingerprint.clone());
         }
         self.wait_anew();
+        self.save_wellness().await;
     }
 
     /// Stores the pin, and whether the site has reached it. A failure is the

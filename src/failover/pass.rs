@@ -235,15 +235,14 @@ impl SiteLoop {
         None
     }
 
-    /// A hold that ends by itself is looked at when it does.
+    /// A hold that ends by itself is looked at when it does. One whose end is
+    /// past, on a wall clock that was set since, is ended by something else, and
+    /// looking for it without a pause would help nobody.
     pub(super) fn look_again_when(&mut self, plan: &Plan) {
-        let now = self.tools.clock.moment();
         if let Some(until) = plan.until {
             let until = self.tools.clock.moment_of(until) + Duration::from_millis(1);
-            // A wall clock that was set puts an end into the past that is yet
-            // to come: then the usual passes find it.
-            if until > now {
-                self.next_pass = self.next_pass.min(until);
+            if until > self.tools.clock.moment() {
+                self.look_no_later_than(until);
             }
         }
     }

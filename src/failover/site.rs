@@ -9,7 +9,7 @@ use super::memory::{History, Wellness};
 use super::orders::Orders;
 use super::reading::ReadFlight;
 use super::record::Reading;
-use super::{Dns, Guard, KnownRecord, Store};
+use super::{Dns, Guard, KnownRecord, Store, Undoubted};
 use crate::clock::{Clock, DriftWatch};
 use crate::config::Site;
 use crate::metrics::{Metrics, SiteMetrics};
@@ -284,8 +284,10 @@ impl SiteLoop {
             }
         };
         self.history.restore(&memory, &self.tools.clock, window);
-        self.restore_orders(memory.pin, memory.freeze);
-        if let Some(stored) = &memory.undoubted {
+        self.restore_orders(memory.pin, memory.freeze).await;
+        let lapsed = self.tools.guard.lapsed();
+        let counts = |stored: &&Undoubted| lapsed.is_none_or(|at| stored.as_of > at);
+        if let Some(stored) = memory.undoubted.as_ref().filter(counts) {
             let between = if self.tools.between_runs {
                 self.tools.clock.now().duration_since(stored.as_of)
             } else {

@@ -353,6 +353,9 @@ pub enum Outcome {
 /// needs them.
 #[must_use]
 pub fn decide(policy: &Policy, seen: &Snapshot) -> Outcome {
+    if let Some(outcome) = seen.order.and_then(|order| not_to_be_had(seen, order)) {
+        return outcome;
+    }
     let current = match &seen.record {
         RecordView::Origin(index) => Current::Origin(*index),
         RecordView::Other => Current::Other(seen.current().map_or(Answer::Unknown, |o| o.answer)),
@@ -364,11 +367,9 @@ pub fn decide(policy: &Policy, seen: &Snapshot) -> Outcome {
             return stopped(seen, HoldReason::CloudflareUnavailable, steps, sentence);
         }
     };
-    if let Some(order) = seen.order {
-        let there = current == Current::Origin(order.to);
-        if let Some(outcome) = ordered(policy, seen, order, there) {
-            return outcome;
-        }
+    if let Some(order) = seen.order.filter(|o| current != Current::Origin(o.to)) {
+        // Where the site is there already, the rule is asked as ever.
+        return ordered(policy, seen, order);
     }
     let answers: Vec<Answer> = seen.origins[..seen.configured]
         .iter()
@@ -393,27 +394,26 @@ fn waits(want: Want, given: &Circumstances) -> bool {
     }
 }
 
-/// What becomes of a person's order; `None` where the site is there already,
-/// so that the rule is asked as ever.
-fn ordered(policy: &Policy, seen: &Snapshot, order: Order, there: bool) -> Option<Outcome> {
+/// Why a person's order cannot be followed, or not yet; wherever the record
+/// points, and also while that cannot be told.
+fn not_to_be_had(seen: &Snapshot, order: Order) -> Option<Outcome> {
     let target = seen.origins.get(order.to)?;
     match target.answer {
-        _ if order.force => {}
-        Answer::Up => {}
-        Answer::Pending => return Some(Outcome::Wait),
-        Answer::Down | Answer::Unknown => {
-            return Some(Outcome::Refused(format!(
-                "{}: pin another origin, or force it, which also freezes the site",
-                about(target, false, false)
-            )));
-        }
+        _ if order.force => None,
+        Answer::Up => None,
+        Answer::Pending => Some(Outcome::Wait),
+        Answer::Down | Answer::Unknown => Some(Outcome::Refused(format!(
+            "{}: pin another origin, or force it, which also freezes the site",
+            about(target, false, false)
+        ))),
     }
-    if there {
-        return None;
-    }
+}
+
+/// What becomes of a person's order to move.
+fn ordered(policy: &Policy, seen: &Snapshot, order: Order) -> Outcome {
     let want = Want::Switch(SwitchKind::Pin, order.to);
     let held = brake(policy, want, &seen.given);
-    Some(Outcome::Plan(plan(seen, Vec::new(), want, held)))
+    Outcome::Plan(plan(seen, Vec::new(), want, held))
 }
 
 /// A hold that no probe can change; what is known of the origins is told too.

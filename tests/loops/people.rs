@@ -111,6 +111,28 @@ async fn an_origin_that_is_not_up_is_no_pin() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pin_to_a_dead_origin_is_refused_while_the_record_cannot_be_read_too() {
+    // From the start, so that not even an old reading is there.
+    let mut rig = Rig::resting().await;
+    rig.crash().await;
+    rig.dns.reads_are(ReadFate::Unavailable);
+    rig.kill(BACKUP);
+    rig.boot();
+    rig.run_for(secs(40)).await;
+    let why = rig.pin_refused(BACKUP).await;
+    assert!(why.contains("is down"), "{why}");
+    assert_eq!(rig.pinned(), None);
+    // Nor while its shape forbids any change.
+    let rig = Rig::resting().await;
+    rig.dns.edit_records(Vec::clear);
+    rig.kill(BACKUP);
+    rig.run_for(secs(40)).await;
+    let why = rig.pin_refused(BACKUP).await;
+    assert!(why.contains("is down"), "{why}");
+    assert_eq!(rig.pinned(), None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pin_to_where_the_site_is_writes_nothing_and_keeps_it_there() {
     let mut rig = Rig::resting().await;
     rig.kill(MAIN);
@@ -225,6 +247,34 @@ async fn a_pin_ends_by_itself_and_main_is_waited_for_anew() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pin_is_lifted_by_hand_and_main_is_waited_for_anew_also_after_a_crash() {
+    for crashes in [false, true] {
+        // MAIN's good time from before the pin is stored.
+        let mut rig = Rig::resting().await;
+        rig.kill(MAIN);
+        rig.alert(Firing);
+        rig.run_for(secs(3)).await;
+        rig.alert(Resolved);
+        rig.revive(MAIN);
+        rig.run_for(secs(250)).await;
+        rig.pin(BACKUP, None).await;
+        rig.run_for(secs(100)).await;
+        rig.unpin().await;
+        let lifted = rig.now();
+        assert_eq!(rig.pinned(), None);
+        if crashes {
+            rig.run_for(ms(50)).await;
+            rig.restart().await;
+        }
+        rig.run_for(secs(320)).await;
+        assert_eq!(rig.writes().len(), 2, "{:#?}", rig.story());
+        let late = if crashes { secs(1) } else { secs(0) };
+        let waited = rig.write_times()[1] - lifted;
+        assert!(waited.abs_diff(secs(301) + late) < ms(200), "{waited:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_unfreeze_takes_the_force_out_of_a_pin_and_nothing_else() {
     // The pinned origin is up: it stays.
     let mut rig = Rig::resting().await;
@@ -303,6 +353,20 @@ async fn a_pin_whose_write_fails_is_tried_again_as_a_pin() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_state_file_that_fails_does_not_keep_a_person_from_moving_the_site() {
+    let rig = Rig::resting().await;
+    rig.run_for(secs(20)).await;
+    rig.store.disk(Disk::Full);
+    let asked = rig.now();
+    let decision = rig.pin(BACKUP, None).await;
+    assert_eq!(decision.reason.as_str(), "pin", "{decision:?}");
+    about(rig.write_times()[0], asked + secs(1));
+    rig.store.disk(Disk::Fine);
+    rig.run_for(secs(20)).await;
+    assert_eq!(switches(&rig), ["pin backup confirmed"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_crash_before_the_pin_stood_leaves_none() {
     let mut rig = Rig::resting().await;
     let _waits = rig.handle().ask(rig.pin_request(BACKUP, false, None));
@@ -331,6 +395,26 @@ async fn a_pinned_site_that_had_to_leave_does_not_jump_back_when_it_restarts() {
     let returned = rig.write_times()[2] - booted;
     assert!(returned >= secs(270), "{returned:?}");
     assert_eq!(switches(&rig).last().unwrap(), "failback backup confirmed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pin_to_an_origin_that_is_not_configured_any_more_is_dropped_for_good() {
+    let mut rig = Rig::resting_on(THREE).await;
+    rig.pin(BACKUP, None).await;
+    rig.run_for(secs(20)).await;
+    rig.stop().await;
+    let three = std::mem::replace(&mut rig.site, config(SITE).sites[0].clone());
+    let moved = SITE.replace("198.51.100.20", "203.0.113.30");
+    rig.site = config(&moved).sites[0].clone();
+    rig.boot();
+    rig.run_for(secs(20)).await;
+    assert_eq!(rig.pinned(), None);
+    // The address is back; the order that was about it is not.
+    rig.stop().await;
+    rig.site = three;
+    rig.boot();
+    rig.run_for(secs(20)).await;
+    assert_eq!(rig.pinned(), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -613,6 +697,33 @@ async fn a_freeze_of_all_holds_a_forced_pin_too() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_wall_clock_that_is_set_ends_no_freeze_early_or_late() {
+    for all in [false, true] {
+        for step in [3_600_000, -3_600_000] {
+            let mut rig = Rig::resting().await;
+            rig.run_for(secs(20)).await;
+            let ends = rig.now() + secs(600);
+            if all {
+                rig.freeze_all(Some(secs(600))).await;
+            } else {
+                rig.freeze(Some(secs(600))).await;
+            }
+            rig.kill(MAIN);
+            rig.alert(Firing);
+            rig.run_for(secs(60)).await;
+            rig.clock.step(step);
+            let passes = rig.metric("originswitch_decisions_total", "");
+            rig.run_for(secs(500)).await;
+            assert_eq!(rig.reason(), "frozen", "{step}");
+            let passed = rig.metric("originswitch_decisions_total", "") - passes;
+            assert!(passed <= 60.0, "{passed} looks in 500 s");
+            rig.run_for(ends + secs(5) - rig.now()).await;
+            about(rig.write_times()[0], ends + secs(2));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_frozen_dry_run_is_held_like_any_other() {
     let mut rig = Rig::resting_with("dry_run = true").await;
     rig.freeze(None).await;
@@ -642,5 +753,43 @@ async fn a_released_budget_stays_free_after_a_restart() {
         rig.run_for(secs(200)).await;
         let record = if released { MAIN } else { BACKUP };
         assert_eq!(rig.record(), Some(record), "{:#?}", rig.story());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn main_is_waited_for_anew_after_a_freeze_that_ended_while_nobody_ran() {
+    for all in [false, true] {
+        let mut rig = Rig::resting_with("failback_max = \"5m\"").await;
+        rig.kill(MAIN);
+        rig.alert(Firing);
+        rig.run_for(secs(3)).await;
+        rig.alert(Resolved);
+        rig.revive(MAIN);
+        rig.run_for(secs(20)).await;
+        if all {
+            rig.freeze_all(Some(secs(600))).await;
+        } else {
+            rig.freeze(Some(secs(600))).await;
+        }
+        rig.run_for(secs(500)).await;
+        rig.stop().await;
+        rig.run_for(secs(200)).await;
+        rig.boot();
+        let booted = rig.now();
+        rig.run_for(secs(320)).await;
+        about(rig.write_times()[1], booted + secs(302));
+        // It is over: the next restart is one like any other.
+        rig.kill(MAIN);
+        rig.alert(Firing);
+        rig.run_for(secs(3)).await;
+        rig.alert(Resolved);
+        rig.revive(MAIN);
+        rig.run_for(secs(200)).await;
+        rig.stop().await;
+        rig.boot();
+        let booted = rig.now();
+        rig.run_for(secs(320)).await;
+        let waited = rig.write_times()[3] - booted;
+        assert!(waited < secs(150), "{waited:?}");
     }
 }
