@@ -77,6 +77,8 @@ pub(super) struct Orders {
     freeze: Option<Standing<Freeze>>,
     /// The site has not moved to its pin yet.
     pub(super) unmoved: Option<Order>,
+    /// Pins were lifted, and so is one that is still on its way.
+    pub(super) lifted: bool,
     /// Whether a freeze stood at the last look.
     was_frozen: bool,
     /// What the metrics show.
@@ -203,6 +205,7 @@ impl SiteLoop {
             StandingOrder::Heed => {}
             StandingOrder::Unpin => {
                 info!(%site, "{site}: the pin is lifted, by hand");
+                self.orders.lifted = true;
                 self.set_pin(None).await;
             }
             StandingOrder::Freeze(freeze) => {
