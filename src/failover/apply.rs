@@ -58,7 +58,13 @@ impl SiteLoop {
             Ok(reading) => reading,
             Err(carried) => return carried,
         };
-        if let Some(frozen) = self.newly_frozen(&decision).await {
+        let pinned = self.pinned();
+        self.take_orders().await;
+        if self.pinned() != pinned {
+            // Lifted, or ended, while the record was being read.
+            return Carried::Moved;
+        }
+        if let Some(frozen) = self.newly_frozen(&decision) {
             let lift = frozen.lift(&self.site.name);
             let why = format!("{}; `originswitch {lift}` lifts this", frozen.clause());
             decision.frozen = Some(frozen);
@@ -94,8 +100,7 @@ impl SiteLoop {
     }
 
     /// A freeze that came while the record was being read.
-    async fn newly_frozen(&mut self, decision: &Decision) -> Option<Frozen> {
-        self.take_orders().await;
+    fn newly_frozen(&self, decision: &Decision) -> Option<Frozen> {
         let pins = decision.reason == Reason::Switch(SwitchKind::Pin);
         self.frozen()
             .filter(|frozen| !(pins && frozen.scope == Scope::Pin))

@@ -1,5 +1,6 @@
 //! Probing until the rule has its answers.
 
+use super::handle::LIFTED;
 use super::legs::Evidence;
 use super::pass::{Pass, is_flight};
 use super::site::{DECISION_LIMIT, Event, SiteLoop};
@@ -109,6 +110,12 @@ impl SiteLoop {
                 gaps = Some(self.gaps());
                 self.begin_trial();
                 settle_by = self.tools.clock.moment() + self.patience();
+            }
+            if std::mem::take(&mut self.orders.lifted)
+                && let Some(wish) = pass.wish.take()
+            {
+                // Whoever asked may have gone.
+                let _ = wish.answer.send(Err(LIFTED.into()));
             }
             if self.join(pass).await && !first {
                 self.set_pace(Pace {

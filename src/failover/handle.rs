@@ -13,6 +13,9 @@ use jiff::Timestamp;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, oneshot, watch};
 
+/// What is said of a pin that was lifted on its way.
+pub(super) const LIFTED: &str = "the pin was lifted before it was in place";
+
 /// What a request is answered with: the decision it led to, or one sentence on
 /// why it cannot be followed.
 pub type Answer = Result<Arc<Decision>, String>;
@@ -73,6 +76,17 @@ pub(super) struct Inbox {
     pub(super) ended: bool,
     pub(super) asked: Vec<Asked>,
     pub(super) orders: Vec<(StandingOrder, oneshot::Sender<()>)>,
+}
+
+impl Inbox {
+    /// Pins that nobody has looked at yet are lifted like one that stands.
+    fn drop_pins(&mut self) {
+        let pin = |asked: &mut Asked| matches!(asked.request, Request::Pin { .. });
+        for asked in self.asked.extract_if(.., pin) {
+            // Whoever asked may have gone.
+            let _ = asked.answer.send(Err(LIFTED.into()));
+        }
+    }
 }
 
 /// A site as the API shows it.
@@ -173,6 +187,9 @@ impl SiteHandle {
         let (answer, receiver) = oneshot::channel();
         let mut inbox = self.inbox();
         if !inbox.ended {
+            if matches!(order, StandingOrder::Unpin) {
+                inbox.drop_pins();
+            }
             inbox.orders.push((order, answer));
             drop(inbox);
             self.notify.notify_one();

@@ -79,6 +79,8 @@ pub(super) struct Orders {
     pub(super) unmoved: Option<Order>,
     /// It has, and that is not stored yet.
     pub(super) reached: bool,
+    /// Pins were lifted, and so is one that is still on its way.
+    pub(super) lifted: bool,
     /// Whether a freeze stood at the last look.
     was_frozen: bool,
     /// What the metrics show.
@@ -216,6 +218,7 @@ impl SiteLoop {
             StandingOrder::Heed => {}
             StandingOrder::Unpin => {
                 info!(%site, "{site}: the pin is lifted, by hand");
+                self.orders.lifted = true;
                 self.set_pin(None).await;
             }
             StandingOrder::Freeze(freeze) => {

@@ -468,6 +468,22 @@ async fn the_last_of_two_pins_is_the_one_that_counts() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_unpins_while_a_pin_is_on_its_way_has_the_last_word() {
+    // While it is being confirmed, and while the record is being read.
+    for moment in [0, 300, 1_100, 1_250] {
+        let rig = Rig::resting().await;
+        rig.run_for(secs(20)).await;
+        rig.dns.latency(ms(300));
+        let _gone = rig.handle().ask(rig.pin_request(BACKUP, false, None));
+        rig.run_for(ms(moment)).await;
+        rig.unpin().await;
+        rig.run_for(secs(60)).await;
+        assert_eq!(rig.pinned(), None, "{moment}");
+        assert!(rig.writes().is_empty(), "{moment} {:#?}", rig.story());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pin_in_a_dry_run_says_what_it_would_do() {
     let rig = Rig::resting_with("dry_run = true").await;
     let decision = rig.pin(BACKUP, None).await;
