@@ -44,7 +44,7 @@ pub use site::{SiteLoop, Tools, Ttl};
 use crate::config::Zone;
 use crate::rule::address::RecordType;
 use crate::rule::decision::{Decision, Reason};
-use crate::rule::standing::{Freeze, Pin};
+use crate::rule::standing::{Freeze, KeptPin};
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -197,7 +197,7 @@ pub struct SiteMemory {
     /// however long ago: whether returns last is told by them.
     pub course: Vec<PastSwitch>,
     /// A person's pin.
-    pub pin: Option<Pin>,
+    pub pin: Option<KeptPin>,
     /// A person's freeze of the site.
     pub freeze: Option<Freeze>,
     /// Switches up to here count no more: a person released the site.
@@ -266,7 +266,7 @@ pub trait Store: Send + Sync + 'static {
     fn save_pin<'a>(
         &'a self,
         site: &'a str,
-        pin: Option<&'a Pin>,
+        pin: Option<&'a KeptPin>,
     ) -> BoxFuture<'a, Result<(), StoreFault>>;
 
     /// Remembers a freeze of the site, or of all where the name is empty; or
