@@ -384,7 +384,7 @@ impl SiteLoop {
         if let Some(known) = reading.known(&self.places) {
             self.keep_known(known).await;
         }
-        self.set_reading(reading);
+        self.set_reading(reading).await;
     }
 
     /// Reads the record now. What it shows becomes the reading.

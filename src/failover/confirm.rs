@@ -141,7 +141,7 @@ impl SiteLoop {
                         return Some((snapshot, plan));
                     }
                     Outcome::Refused(why) => {
-                        self.refuse(pass, why);
+                        self.refuse(pass, why).await;
                         continue;
                     }
                     Outcome::Plan(_) | Outcome::Wait => {}
@@ -160,12 +160,12 @@ impl SiteLoop {
 
     /// A pin that cannot be had: whoever asked for it hears why, and the pass
     /// goes on without.
-    fn refuse(&mut self, pass: &mut Pass, why: String) {
+    async fn refuse(&mut self, pass: &mut Pass, why: String) {
         match pass.wish.take() {
             // Whoever asked may have gone.
             Some(wish) => drop(wish.answer.send(Err(why))),
             // The origin is not up any more: the rule has the site again.
-            None => self.orders.unmoved = None,
+            None => self.moved().await,
         }
     }
 
@@ -215,7 +215,7 @@ impl SiteLoop {
         decision.frozen = self.frozen();
         self.record_evidence(&mut decision);
         if snapshot.record == RecordView::Origin(snapshot.main) || pass.dry_run {
-            self.orders.unmoved = None;
+            self.moved().await;
         }
         let (Reason::Switch(_), Some(to)) = (plan.reason, plan.to) else {
             return Carried::Over(decision, false);

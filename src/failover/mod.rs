@@ -44,7 +44,7 @@ pub use site::{SiteLoop, Tools, Ttl};
 use crate::config::Zone;
 use crate::rule::address::RecordType;
 use crate::rule::decision::{Decision, Reason};
-use crate::rule::standing::{Freeze, Pin};
+use crate::rule::standing::{Freeze, KeptPin};
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -196,8 +196,8 @@ pub struct SiteMemory {
     /// The newest switches that are known to have happened, oldest first,
     /// however long ago: whether returns last is told by them.
     pub course: Vec<PastSwitch>,
-    /// A person's pin, and whether the site has reached it.
-    pub pin: Option<(Pin, bool)>,
+    /// A person's pin.
+    pub pin: Option<KeptPin>,
     /// A person's freeze of the site.
     pub freeze: Option<Freeze>,
     /// Switches up to here count no more: a person released the site.
@@ -267,7 +267,7 @@ pub trait Store: Send + Sync + 'static {
     fn save_pin<'a>(
         &'a self,
         site: &'a str,
-        pin: Option<(&'a Pin, bool)>,
+        pin: Option<&'a KeptPin>,
     ) -> BoxFuture<'a, Result<(), StoreFault>>;
 
     /// Remembers a freeze of the site, or of all where the name is empty; or

@@ -8,7 +8,7 @@ use crate::rule::Moment;
 use crate::rule::address::{Place, Role};
 use crate::rule::decision::Order;
 use crate::rule::health::State;
-use crate::rule::standing::{Freeze, Frozen, Pin, Scope, terms};
+use crate::rule::standing::{Freeze, Frozen, KeptPin, Pin, Scope, terms};
 use jiff::Timestamp;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -141,27 +141,21 @@ impl SiteLoop {
     }
 
     /// Takes over what was stored.
-    pub(super) async fn restore_orders(
-        &mut self,
-        pin: Option<(Pin, bool)>,
-        freeze: Option<Freeze>,
-    ) {
+    pub(super) async fn restore_orders(&mut self, pin: Option<KeptPin>, freeze: Option<Freeze>) {
         let clock = &self.tools.clock;
         let now = clock.moment();
         self.orders.freeze = freeze.map(|freeze| Standing::new(freeze.until, freeze, clock));
         // One that ended while nobody ran ends at the first look, like any other.
         self.orders.was_frozen = self.orders.freeze.is_some();
-        if let Some((pin, reached)) = pin {
-            let force = pin.forced;
+        if let Some(KeptPin { pin, due }) = pin {
             let standing = Standing::new(pin.until, pin, clock);
             let place = &*standing.terms.place;
             let index = self.places.iter().position(|p| p.to_string() == place);
             match index {
-                Some(index) if standing.stands(now) => {
-                    self.orders.pin = Some((index, standing));
-                    // What was asked for and did not come about is not forgotten.
-                    let order = Order { to: index, force };
-                    self.orders.unmoved = (!reached).then_some(order);
+                Some(to) if standing.stands(now) => {
+                    let force = standing.terms.forced;
+                    self.orders.unmoved = due.then_some(Order { to, force });
+                    self.orders.pin = Some((to, standing));
                 }
                 Some(_) => {}
                 None => {
@@ -199,7 +193,7 @@ impl SiteLoop {
             .is_some_and(|(_, pin)| !pin.stands(now))
         {
             info!(site = %self.site.name, "{}: the pin has ended", self.site.name);
-            self.set_pin(None).await;
+            self.set_pin(None, None).await;
         }
         if self.orders.freeze.as_ref().is_some_and(|f| !f.stands(now)) {
             info!(site = %self.site.name, "{}: the freeze has ended", self.site.name);
@@ -219,7 +213,7 @@ impl SiteLoop {
             StandingOrder::Unpin => {
                 info!(%site, "{site}: the pin is lifted, by hand");
                 self.orders.lifted = true;
-                self.set_pin(None).await;
+                self.set_pin(None, None).await;
             }
             StandingOrder::Freeze(freeze) => {
                 let said = terms(freeze.until, &freeze.reason);
@@ -229,32 +223,25 @@ impl SiteLoop {
             StandingOrder::Unfreeze => {
                 info!(%site, "{site}: the freeze is lifted, by hand");
                 self.set_freeze(None).await;
-                if let Some((index, pin)) = self.orders.pin.clone()
-                    && pin.terms.forced
+                if let Some((to, mut pin)) = self.orders.pin.clone()
+                    && std::mem::take(&mut pin.terms.forced)
                 {
-                    let forced = false;
-                    let pin = Pin {
-                        forced,
-                        ..pin.terms
-                    };
-                    self.set_pin(Some((index, pin))).await;
+                    self.set_pin(Some((to, pin)), None).await;
                 }
             }
         }
     }
 
-    /// Makes an origin play MAIN's part, or MAIN itself again.
-    pub(super) async fn set_pin(&mut self, pin: Option<(usize, Pin)>) {
+    /// Makes an origin play MAIN's part, or MAIN itself again. The site moves
+    /// there if it is `due` to.
+    async fn set_pin(&mut self, pin: Option<(usize, Standing<Pin>)>, due: Option<Order>) {
         let before = self.main();
         if self.orders.pin.is_none() && pin.is_none() {
             return;
         }
-        self.orders.unmoved = None;
-        self.orders.pin = pin.map(|(index, pin)| {
-            let standing = Standing::new(pin.until, pin, &self.tools.clock);
-            (index, standing)
-        });
-        self.save_pin(false).await;
+        self.orders.pin = pin;
+        self.orders.unmoved = due;
+        self.keep_pin().await;
         if self.main() != before {
             self.history.forget_returns();
             self.well = Wellness::anew(self.origins[self.main()].fingerprint.clone());
@@ -263,11 +250,24 @@ impl SiteLoop {
         self.save_wellness().await;
     }
 
-    /// Stores the pin, and whether the site has reached it. A failure is the
-    /// store's to tell; the pin holds all the same.
-    async fn save_pin(&mut self, reached: bool) {
-        let pin = self.pin().map(|pin| (pin, reached));
-        let _ = self.tools.store.save_pin(&self.site.name, pin).await;
+    async fn keep_pin(&mut self) {
+        let kept = self.pin().map(|pin| KeptPin {
+            pin: pin.clone(),
+            due: self.orders.unmoved.is_some(),
+        });
+        // A failure is the store's to tell; the pin holds all the same.
+        let _ = self
+            .tools
+            .store
+            .save_pin(&self.site.name, kept.as_ref())
+            .await;
+    }
+
+    /// The site need not move to its pin any more: it has, or it cannot.
+    pub(super) async fn moved(&mut self) {
+        if self.orders.unmoved.take().is_some() {
+            self.keep_pin().await;
+        }
     }
 
     async fn set_freeze(&mut self, freeze: Option<Freeze>) {
@@ -300,8 +300,8 @@ impl SiteLoop {
         let site = &self.site.name;
         let said = terms(pin.until, &pin.reason);
         warn!(%site, "{site}: pinned to {} by hand{said}", Role::of_index(to));
-        self.set_pin(Some((to, pin))).await;
-        self.orders.unmoved = Some(wish.order);
+        let pin = Standing::new(pin.until, pin, &self.tools.clock);
+        self.set_pin(Some((to, pin)), Some(wish.order)).await;
         wish.answer
     }
 }

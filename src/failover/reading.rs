@@ -92,7 +92,7 @@ impl SiteLoop {
         if changed && self.reading.is_some() {
             self.moved_at = Some(self.tools.clock.moment());
         }
-        self.set_reading(reading);
+        self.set_reading(reading).await;
     }
 
     pub(super) fn notice_foreign(&mut self, foreign: Foreign) {
@@ -112,7 +112,7 @@ impl SiteLoop {
     }
 
     /// Makes `reading` the one decisions rest on, and watches a foreign address.
-    pub(super) fn set_reading(&mut self, reading: Reading) {
+    pub(super) async fn set_reading(&mut self, reading: Reading) {
         match &reading.holding {
             Holding::Other(place) if self.other.as_ref().is_none_or(|o| o.place != *place) => {
                 let origin = Origin {
@@ -144,8 +144,7 @@ impl SiteLoop {
         });
         let moved = |order: Order| reading.holding == Holding::Origin(order.to);
         if self.orders.unmoved.is_some_and(moved) {
-            self.orders.unmoved = None;
-            self.orders.reached = true;
+            self.moved().await;
         }
         self.reading = Some(reading);
     }

@@ -18,6 +18,15 @@ pub struct Pin {
     pub forced: bool,
 }
 
+/// A pin as it is kept over restarts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptPin {
+    /// The pin.
+    pub pin: Pin,
+    /// The site has yet to move there.
+    pub due: bool,
+}
+
 /// A person's order that nothing be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Freeze {

@@ -2,7 +2,7 @@
 
 pub use crate::failover::{GuardMemory, KnownRecord, Undoubted};
 use crate::rule::decision::{Decision, Pointer, Reason, SwitchResult};
-use crate::rule::standing::{Freeze, Pin};
+use crate::rule::standing::{Freeze, KeptPin};
 use jiff::Timestamp;
 
 /// What is remembered of a site.
@@ -27,8 +27,8 @@ pub struct SiteMemory {
     /// The newest switch of which nobody knows yet whether it happened,
     /// however long ago.
     pub open_switch: Option<PastSwitch>,
-    /// A person's pin, and whether the site has reached it.
-    pub pin: Option<(Pin, bool)>,
+    /// A person's pin.
+    pub pin: Option<KeptPin>,
     /// A person's freeze of the site.
     pub freeze: Option<Freeze>,
     /// Switches up to here count no more: a person released the site.

@@ -35,7 +35,7 @@ mod watch;
 mod worker;
 
 use crate::rule::decision::Decision;
-use crate::rule::standing::{Freeze, Pin};
+use crate::rule::standing::{Freeze, KeptPin};
 pub use error::{OpenError, StoreError};
 use jiff::Timestamp;
 pub use memory::{
@@ -249,9 +249,8 @@ impl SqliteStore {
     /// # Errors
     ///
     /// If it could not be written (in time); it is then written later.
-    pub async fn save_pin(&self, site: &str, pin: Option<(&Pin, bool)>) -> Result<(), StoreError> {
-        let pin = pin.map(|(pin, reached)| (pin.clone(), reached));
-        self.done(Order::Pin(site.to_owned(), pin)).await
+    pub async fn save_pin(&self, site: &str, pin: Option<&KeptPin>) -> Result<(), StoreError> {
+        self.done(Order::Pin(site.to_owned(), pin.cloned())).await
     }
 
     /// Remembers a freeze of `site` (of all sites, if the name is empty), or

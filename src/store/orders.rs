@@ -3,7 +3,7 @@
 use super::reads::{guard, list, load};
 use super::rows::{Row, length, nanoseconds};
 use super::{GuardMemory, KnownRecord, Query, SiteMemory, StoreError, StoredDecision, Undoubted};
-use crate::rule::standing::{Freeze, Pin};
+use crate::rule::standing::{Freeze, KeptPin};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Params, params};
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub(super) enum Order {
     },
     Undoubted(String, Undoubted),
     Known(String, KnownRecord),
-    Pin(String, Option<(Pin, bool)>),
+    Pin(String, Option<KeptPin>),
     Freeze(String, Option<Freeze>),
     Release(String, Timestamp),
     Guard(Timestamp),
@@ -291,23 +291,22 @@ fn save_known(db: &Connection, site: &str, known: &KnownRecord) -> Result<(), St
     Ok(())
 }
 
-fn save_pin(db: &Connection, site: &str, pin: Option<&(Pin, bool)>) -> Result<(), StoreError> {
-    let reached = pin.map(|(_, reached)| *reached);
-    let pin = pin.map(|(pin, _)| pin);
+fn save_pin(db: &Connection, site: &str, kept: Option<&KeptPin>) -> Result<(), StoreError> {
+    let pin = kept.map(|kept| &kept.pin);
     execute(
         db,
-        "INSERT INTO site (name, pin_place, pin_until_ns, pin_reason, pin_forced, pin_reached) \
+        "INSERT INTO site (name, pin_place, pin_until_ns, pin_reason, pin_forced, pin_due) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (name) DO UPDATE \
          SET pin_place = excluded.pin_place, pin_until_ns = excluded.pin_until_ns, \
              pin_reason = excluded.pin_reason, pin_forced = excluded.pin_forced, \
-             pin_reached = excluded.pin_reached",
+             pin_due = excluded.pin_due",
         params![
             site,
             pin.map(|pin| &*pin.place),
             pin.and_then(|pin| pin.until).map(nanoseconds),
             pin.map(|pin| &*pin.reason),
             pin.map(|pin| pin.forced),
-            reached,
+            kept.map(|kept| kept.due),
         ],
     )?;
     Ok(())

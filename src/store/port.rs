@@ -5,7 +5,7 @@ use crate::failover::{
     GuardMemory, KnownRecord, PastSwitch, SiteMemory, Store, StoreFault, Undoubted,
 };
 use crate::rule::decision::Decision;
-use crate::rule::standing::{Freeze, Pin};
+use crate::rule::standing::{Freeze, KeptPin};
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use std::time::Duration;
@@ -124,7 +124,7 @@ impl Store for SqliteStore {
         })
     }
 
-    fn save_pin<'a>(&'a self, site: &'a str, pin: Option<(&'a Pin, bool)>) -> Answer<'a, ()> {
+    fn save_pin<'a>(&'a self, site: &'a str, pin: Option<&'a KeptPin>) -> Answer<'a, ()> {
         Box::pin(async move { SqliteStore::save_pin(self, site, pin).await.map_err(fault) })
     }
 
@@ -198,7 +198,7 @@ impl Store for ReadOnly {
         left_out(())
     }
 
-    fn save_pin<'a>(&'a self, _: &'a str, _: Option<(&'a Pin, bool)>) -> Answer<'a, ()> {
+    fn save_pin<'a>(&'a self, _: &'a str, _: Option<&'a KeptPin>) -> Answer<'a, ()> {
         left_out(())
     }
 

@@ -5,7 +5,7 @@ use super::rows::{self, duration_of, nanoseconds, timestamp};
 use super::{
     GuardMemory, KnownRecord, PastSwitch, Query, SiteMemory, StoreError, StoredDecision, Undoubted,
 };
-use crate::rule::standing::{Freeze, Pin};
+use crate::rule::standing::{Freeze, KeptPin, Pin};
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, Params, params, params_from_iter, types::Value};
 use std::time::Duration;
@@ -33,8 +33,8 @@ pub(super) fn load(
     let mut memory = one(
         db,
         "SELECT undoubted_fingerprint, undoubted_observed_ns, undoubted_as_of_ns, known_content, \
-         known_modified_ns, last_switch_ns, pin_place, pin_until_ns, pin_reason, pin_forced, \
-         pin_reached, freeze_reason, freeze_until_ns, released_ns FROM site WHERE name = ?1",
+         known_modified_ns, last_switch_ns, pin_place, pin_until_ns, pin_reason, pin_forced, pin_due, \
+         freeze_reason, freeze_until_ns, released_ns FROM site WHERE name = ?1",
         [site],
         remembered,
     )?
@@ -122,19 +122,21 @@ fn freeze(row: &rusqlite::Row<'_>, at: usize) -> rusqlite::Result<Option<Freeze>
     }))
 }
 
-fn pin(row: &rusqlite::Row<'_>, at: usize) -> rusqlite::Result<Option<(Pin, bool)>> {
+fn pin(row: &rusqlite::Row<'_>, at: usize) -> rusqlite::Result<Option<KeptPin>> {
     let place: Option<String> = row.get(at)?;
     let until: Option<i64> = row.get(at + 1)?;
     let reason: Option<String> = row.get(at + 2)?;
     let forced: Option<bool> = row.get(at + 3)?;
-    let reached: Option<bool> = row.get(at + 4)?;
-    let pin = place.map(|place| Pin {
-        place: place.into(),
-        until: until.map(timestamp),
-        reason: reason.unwrap_or_default().into(),
-        forced: forced.unwrap_or_default(),
-    });
-    Ok(pin.map(|pin| (pin, reached.unwrap_or_default())))
+    let due: Option<bool> = row.get(at + 4)?;
+    Ok(place.map(|place| KeptPin {
+        pin: Pin {
+            place: place.into(),
+            until: until.map(timestamp),
+            reason: reason.unwrap_or_default().into(),
+            forced: forced.unwrap_or_default(),
+        },
+        due: due.unwrap_or_default(),
+    }))
 }
 
 fn remembered(row: &rusqlite::Row<'_>) -> rusqlite::Result<SiteMemory> {

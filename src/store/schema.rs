@@ -66,8 +66,8 @@ ALTER TABLE site ADD COLUMN pin_place TEXT;
 ALTER TABLE site ADD COLUMN pin_until_ns INTEGER;
 ALTER TABLE site ADD COLUMN pin_reason TEXT;
 ALTER TABLE site ADD COLUMN pin_forced INTEGER;
--- whether the site has moved to its pin
-ALTER TABLE site ADD COLUMN pin_reached INTEGER;
+-- 1: the site has yet to move there
+ALTER TABLE site ADD COLUMN pin_due INTEGER;
 ALTER TABLE site ADD COLUMN freeze_reason TEXT;
 ALTER TABLE site ADD COLUMN freeze_until_ns INTEGER;
 -- switches up to here count no more

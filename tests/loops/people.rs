@@ -367,6 +367,43 @@ async fn a_state_file_that_fails_does_not_keep_a_person_from_moving_the_site() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_crash_at_any_point_of_a_pin_ends_with_the_site_there_and_one_write() {
+    // The pin stands from one second on; then come a read of 30 ms, the intent
+    // of 10 ms, the write of 30 ms, and what became of it.
+    for force in [false, true] {
+        for crash_after in (5..120).step_by(5) {
+            let mut rig = Rig::resting().await;
+            rig.store.delay(ms(10));
+            rig.dns.latency(ms(30));
+            rig.run_for(secs(20)).await;
+            let _waits = rig.handle().ask(rig.pin_request(BACKUP, force, None));
+            let granted = if force { ms(0) } else { secs(1) };
+            rig.run_for(granted + ms(crash_after)).await;
+            rig.crash().await;
+            rig.run_for(secs(2)).await;
+            rig.boot();
+            let booted = rig.now();
+            rig.run_for(secs(30)).await;
+            let told = format!("{crash_after} {force} {:#?}", rig.story());
+            assert_eq!(rig.record(), Some(BACKUP), "{told}");
+            assert_eq!(rig.pinned().as_deref(), Some("backup"), "{told}");
+            assert_eq!(
+                switches(&rig).last().unwrap(),
+                "pin backup confirmed",
+                "{told}"
+            );
+            let acted = rig.writes().iter().filter(|write| write.acted).count();
+            assert_eq!(acted, 1, "{told}");
+            let last = *rig.write_times().last().unwrap();
+            assert!(last <= booted + secs(2), "{told}");
+            let rows = rig.store.rows();
+            let applied = rows.iter().filter(|row| row.applied == Some(true)).count();
+            assert_eq!(applied, 1, "{told}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_crash_before_the_pin_stood_leaves_none() {
     let mut rig = Rig::resting().await;
     let _waits = rig.handle().ask(rig.pin_request(BACKUP, false, None));

@@ -9,7 +9,7 @@ use originswitch::failover::{
 };
 use originswitch::rule::address::Role;
 use originswitch::rule::decision::{Decision, Reason, SwitchResult};
-use originswitch::rule::standing::{Freeze, Pin};
+use originswitch::rule::standing::{Freeze, KeptPin};
 use originswitch::rule::walk::SwitchKind;
 use originswitch::store::PATIENCE;
 use std::sync::{Arc, Mutex};
@@ -46,7 +46,7 @@ enum Order {
     Prove(String),
     Undoubted(Undoubted),
     Known(KnownRecord),
-    Pin(Option<(Pin, bool)>),
+    Pin(Option<KeptPin>),
     /// Of the site, or of all.
     Freeze(bool, Option<Freeze>),
     Release(bool, Timestamp),
@@ -59,7 +59,7 @@ struct State {
     undoubted: Option<Undoubted>,
     known: Option<KnownRecord>,
     last_switch: Option<Timestamp>,
-    pin: Option<(Pin, bool)>,
+    pin: Option<KeptPin>,
     freeze: Option<Freeze>,
     released: Option<Timestamp>,
     all: GuardMemory,
@@ -424,8 +424,8 @@ impl Store for MemoryStore {
         Box::pin(async move { self.order(order).await.map(drop) })
     }
 
-    fn save_pin<'a>(&'a self, _: &'a str, pin: Option<(&'a Pin, bool)>) -> Answer<'a, ()> {
-        let order = Order::Pin(pin.map(|(pin, reached)| (pin.clone(), reached)));
+    fn save_pin<'a>(&'a self, _: &'a str, pin: Option<&'a KeptPin>) -> Answer<'a, ()> {
+        let order = Order::Pin(pin.cloned());
         Box::pin(async move { self.order(order).await.map(drop) })
     }
 
