@@ -262,8 +262,7 @@ pub trait Store: Send + Sync + 'static {
         known: &'a KnownRecord,
     ) -> BoxFuture<'a, Result<(), StoreFault>>;
 
-    /// Remembers a pin of the site and whether the site has reached it, or that
-    /// it has ended.
+    /// Remembers a pin of the site, or that it has ended.
     fn save_pin<'a>(
         &'a self,
         site: &'a str,

@@ -77,8 +77,6 @@ pub(super) struct Orders {
     freeze: Option<Standing<Freeze>>,
     /// The site has not moved to its pin yet.
     pub(super) unmoved: Option<Order>,
-    /// It has, and that is not stored yet.
-    pub(super) reached: bool,
     /// Pins were lifted, and so is one that is still on its way.
     pub(super) lifted: bool,
     /// Whether a freeze stood at the last look.
@@ -181,9 +179,6 @@ impl SiteLoop {
             self.publish();
             // Whoever ordered may have gone.
             let _ = answer.send(());
-        }
-        if std::mem::take(&mut self.orders.reached) {
-            self.save_pin(true).await;
         }
         let now = self.tools.clock.moment();
         if self

@@ -243,8 +243,7 @@ impl SqliteStore {
             .await
     }
 
-    /// Remembers a pin of `site` and whether the site has reached it, or that it
-    /// has ended.
+    /// Remembers a pin of `site`, or that it has ended.
     ///
     /// # Errors
     ///
