@@ -6,7 +6,8 @@
 //! see it again. More of them, or others:
 //!
 //! ```text
-//! ORIGINSWITCH_SIM_INCIDENTS=1000000 ORIGINSWITCH_SIM_FIRST=100000 cargo test --test simulation
+//! ORIGINSWITCH_SIM_INCIDENTS=1000000 ORIGINSWITCH_SIM_FIRST=100000 cargo test --test simulation \
+//!     --config profile.dev.package.originswitch.opt-level=2
 //! ```
 //!
 //! | file | holds |
