@@ -201,11 +201,15 @@ impl SiteLoop {
         plan: &Plan,
         until: tokio::time::Instant,
     ) -> Carried {
-        if let Some(wish) = pass.wish.take() {
-            let answer = self.grant(wish).await;
-            pass.answers.push(answer);
-        }
         let mut decision = Decision::of(snapshot, plan);
+        if let Some(wish) = pass.wish.take() {
+            let (answer, kept) = self.grant(wish).await;
+            pass.answers.push(answer);
+            if let Err(fault) = kept {
+                let said = format!("; the pin holds, but would not survive a restart: {fault}");
+                decision.explanation.push_str(&said);
+            }
+        }
         decision.pin = self.pinned();
         decision.frozen = self.frozen();
         self.record_evidence(&mut decision);
