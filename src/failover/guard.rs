@@ -42,6 +42,9 @@ struct State {
     left: HashMap<Arc<str>, Moment>,
     /// Those the brake holds now.
     held: BTreeSet<Arc<str>>,
+    /// Those it held when a person released it, and when that was: they may
+    /// leave, however many they are.
+    free: HashMap<Arc<str>, Moment>,
     controls: Arc<Controls>,
 }
 
@@ -83,6 +86,7 @@ impl Guard {
                 window: settings.together_window,
                 left,
                 held: BTreeSet::new(),
+                free: HashMap::new(),
                 controls: Controls::start(settings, lookout, &metrics),
             }),
             store,
@@ -158,7 +162,7 @@ impl Guard {
         let now = self.clock.moment();
         let left = state.others(site, now);
         let excess = (left.len() + 1).checked_sub(state.allowed)?;
-        if state.allowed == 0 || excess == 0 {
+        if state.allowed == 0 || excess == 0 || state.is_free(site, now) {
             return None;
         }
         // One may go when enough of those before it have left the window.
@@ -177,7 +181,8 @@ impl Guard {
         let now = self.clock.moment();
         let mut state = self.state();
         let (allowed, window) = (state.allowed, state.window);
-        if allowed > 0 && !released && state.others(site, now).len() >= allowed {
+        let free = released || state.is_free(site, now);
+        if allowed > 0 && !free && state.others(site, now).len() >= allowed {
             return false;
         }
         let keep = window.max(Duration::from_secs(86_400));
@@ -223,8 +228,14 @@ impl Guard {
     pub async fn release(&self) -> (Vec<Arc<str>>, Result<(), StoreFault>) {
         let held: Vec<Arc<str>> = {
             let mut state = self.state();
+            let now = self.clock.moment();
             state.left.clear();
-            state.held.iter().cloned().collect()
+            let held: Vec<Arc<str>> = state.held.iter().cloned().collect();
+            let window = state.window;
+            state.free.retain(|_, at| now.since(*at) < window);
+            let free = held.iter().map(|site| (site.clone(), now));
+            state.free.extend(free);
+            held
         };
         info!(
             sites = held.len(),
@@ -236,6 +247,12 @@ impl Guard {
 }
 
 impl State {
+    /// Whether a person let the site go within the window.
+    fn is_free(&self, site: &str, now: Moment) -> bool {
+        let since = self.free.get(site);
+        since.is_some_and(|&at| now.since(at) < self.window)
+    }
+
     /// When the other sites left MAIN inside the window, oldest first.
     fn others(&self, site: &str, now: Moment) -> Vec<Moment> {
         let inside = |at: &Moment| now.since(*at) < self.window;

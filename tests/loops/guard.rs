@@ -287,6 +287,28 @@ async fn of_five_sites_two_leave_and_the_rest_is_held_until_the_window_slides() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_person_lets_all_go_that_are_held() {
+    let mut fleet = fleet(6, 2).await;
+    die(&mut fleet, 0..5);
+    fleet.run_for(secs(30)).await;
+    assert_eq!(fleet.decided("brake"), 3);
+    assert_eq!(fleet.release().await, 3);
+    let released = fleet.now();
+    fleet.run_for(secs(30)).await;
+    let times = fleet.write_times();
+    assert_eq!(times.len(), 5);
+    for &at in &times[2..] {
+        about(at, released + secs(2));
+    }
+    assert_eq!(held(&fleet), 0.0);
+    // One more was not held, and so not released.
+    die(&mut fleet, 5..6);
+    fleet.run_for(secs(30)).await;
+    assert_eq!(fleet.sites[5].reason(), "brake");
+    assert_eq!(fleet.write_times().len(), 5);
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_site_is_released_by_its_name() {
     for restarts in [false, true] {
         let mut fleet = fleet(5, 1).await;
