@@ -361,6 +361,23 @@ async fn a_site_that_failed_to_switch_gives_its_place_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_switch_of_unknown_outcome_that_did_not_happen_gives_its_place_back() {
+    let mut fleet = fleet(2, 1).await;
+    fleet.sites[0].dns.next_write(WriteFate::LostBefore);
+    die(&mut fleet, 0..1);
+    fleet.run_for(ms(2_100)).await;
+    assert_eq!(fleet.sites[0].reason(), "failover unconfirmed");
+    fleet.sites[0].revive(MAIN);
+    // It may still be on its way.
+    fleet.run_for(secs(10)).await;
+    die(&mut fleet, 1..2);
+    fleet.run_for(secs(20)).await;
+    assert_eq!(fleet.sites[1].reason(), "brake");
+    fleet.run_for(secs(60)).await;
+    assert_eq!(fleet.records(), [Some(MAIN), Some(BACKUP)]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_brake_survives_a_restart() {
     let mut fleet = fleet(5, 2).await;
     let died = die(&mut fleet, 0..5);
