@@ -198,6 +198,29 @@ async fn targets_are_asked_only_while_something_is_confirmed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn sight_that_is_back_is_told_although_nothing_is_wrong_any_more() {
+    let mut rig = with_targets(2, 1, "").await;
+    targets_are(&rig, &Mood::Refusing);
+    rig.kill(MAIN);
+    rig.alert(Firing);
+    rig.run_for(secs(30)).await;
+    assert_eq!(blind(&rig), 1.0);
+    // The origins are back, the targets not yet: we still do not see.
+    rig.revive(MAIN);
+    rig.alert(Resolved);
+    rig.run_for(secs(300)).await;
+    assert_eq!(blind(&rig), 1.0);
+    assert_eq!(rig.reason(), "on_main");
+    targets_are(&rig, &Mood::Up);
+    rig.run_for(secs(11)).await;
+    assert_eq!(blind(&rig), 0.0);
+    // And they are left in peace again.
+    let after = asked(&rig);
+    rig.run_for(secs(300)).await;
+    assert_eq!(asked(&rig), after);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_return_waits_until_we_see_again() {
     let mut rig = with_targets(1, 1, "").await;
     rig.kill(MAIN);
