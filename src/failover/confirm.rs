@@ -55,8 +55,9 @@ impl SiteLoop {
     /// Confirms, decides, carries out. `None` when told to wind up before
     /// there was a decision.
     pub(super) async fn confirmed_pass(&mut self, mut pass: Pass) -> Option<Arc<Decision>> {
-        self.look = Some(self.tools.guard.controls().look());
+        // In this order: what a control target says counts from the trial's begin.
         self.begin_trial();
+        self.look = Some(self.tools.guard.controls().look());
         self.handle.inbox().confirming = true;
         self.read_soon();
         let mut cloudflare_until = None;
