@@ -284,6 +284,9 @@ impl SiteLoop {
         let waited = self.tools.clock.now().duration_since(open.decision.time);
         let late = waited > SignedDuration::try_from(LATE_WRITE).unwrap_or(SignedDuration::MAX);
         let given_up = late || (place.is_some() && place != before);
+        if given_up && left_main(&open.decision) {
+            self.tools.guard.stayed(&self.site.name);
+        }
         self.open = Some(open);
         if given_up {
             self.give_up_open().await;
@@ -421,6 +424,13 @@ fn holds(records: &[Record], changes: &[Change]) -> bool {
             address(now, &now.content) == address(&change.record, &change.content)
         })
     })
+}
+
+/// Whether a switch leaves the origin that plays MAIN's part.
+fn left_main(decision: &Decision) -> bool {
+    let main = decision.pin.as_ref().map_or(Role::Main, |(role, _)| *role);
+    let from = decision.record.as_ref().map(|at| at.role);
+    is_flight(decision.reason) && from == Some(main)
 }
 
 fn target(decision: &Decision) -> Role {

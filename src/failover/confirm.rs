@@ -59,8 +59,9 @@ impl SiteLoop {
     /// Confirms, decides, carries out. `None` when told to wind up before
     /// there was a decision.
     pub(super) async fn confirmed_pass(&mut self, mut pass: Pass) -> Option<Arc<Decision>> {
-        self.look = Some(self.tools.guard.controls().look());
+        // In this order: what a control target says counts from the trial's begin.
         self.begin_trial();
+        self.look = Some(self.tools.guard.controls().look());
         self.handle.inbox().confirming = true;
         self.read_soon();
         let mut cloudflare_until = None;
@@ -206,11 +207,15 @@ impl SiteLoop {
         plan: &Plan,
         until: tokio::time::Instant,
     ) -> Carried {
-        if let Some(wish) = pass.wish.take() {
-            let answer = self.grant(wish).await;
-            pass.answers.push(answer);
-        }
         let mut decision = Decision::of(snapshot, plan);
+        if let Some(wish) = pass.wish.take() {
+            let (answer, kept) = self.grant(wish).await;
+            pass.answers.push(answer);
+            if let Err(fault) = kept {
+                let said = format!("; the pin holds, but would not survive a restart: {fault}");
+                decision.explanation.push_str(&said);
+            }
+        }
         decision.pin = self.pinned();
         decision.frozen = self.frozen();
         self.record_evidence(&mut decision);

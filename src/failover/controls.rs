@@ -99,8 +99,10 @@ impl Controls {
     fn repace(&self, change: impl FnOnce(&mut Looking)) {
         let mut looking = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut looking);
+        // While we do not see, somebody has to look for when we do again.
+        let looks = looking.count > 0 || self.blind.load(Ordering::Relaxed);
         let pace = Pace {
-            confirming: (looking.count > 0).then_some(looking.number),
+            confirming: looks.then_some(looking.number),
             nudges: looking.nudges,
         };
         for target in &self.targets {
@@ -108,10 +110,11 @@ impl Controls {
         }
     }
 
-    /// What was last told.
+    /// What is believed outside of a confirmation: nobody asks then, unless we
+    /// do not see.
     pub(super) fn last(&self) -> Sight {
         if self.blind.load(Ordering::Relaxed) {
-            Sight::Blind
+            self.sight(Moment::default())
         } else {
             Sight::Clear
         }
@@ -145,6 +148,7 @@ impl Controls {
             return;
         }
         self.metrics.blind(blind);
+        self.repace(|_| {});
         let (all, needed) = (self.targets.len(), self.settings.control_needed);
         if blind {
             warn!(

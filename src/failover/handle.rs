@@ -1,6 +1,7 @@
 //! What the rest of the program sees of a site: how to wake it, and what it
 //! last said of itself.
 
+use super::StoreFault;
 use super::orders::StandingOrder;
 use crate::config::Site;
 use crate::rule::Moment;
@@ -19,6 +20,9 @@ pub(super) const LIFTED: &str = "the pin was lifted before it was in place";
 /// What a request is answered with: the decision it led to, or one sentence on
 /// why it cannot be followed.
 pub type Answer = Result<Arc<Decision>, String>;
+
+/// Whether an order that stands is stored too.
+pub type Kept = Result<(), StoreFault>;
 
 /// A request that a person or a webhook waits for.
 #[derive(Debug)]
@@ -75,7 +79,7 @@ pub(super) struct Inbox {
     /// The loop has ended: nobody will answer.
     pub(super) ended: bool,
     pub(super) asked: Vec<Asked>,
-    pub(super) orders: Vec<(StandingOrder, oneshot::Sender<()>)>,
+    pub(super) orders: Vec<(StandingOrder, oneshot::Sender<Kept>)>,
 }
 
 impl Inbox {
@@ -182,8 +186,9 @@ impl SiteHandle {
     }
 
     /// Gives an order that needs no look at the origins. The answer comes once
-    /// it stands: no write is under way then that it forbids.
-    pub fn order(&self, order: StandingOrder) -> oneshot::Receiver<()> {
+    /// it stands: no write is under way then that it forbids. It says whether
+    /// the order would survive a restart.
+    pub fn order(&self, order: StandingOrder) -> oneshot::Receiver<Kept> {
         let (answer, receiver) = oneshot::channel();
         let mut inbox = self.inbox();
         if !inbox.ended {

@@ -1,5 +1,6 @@
 //! What people order and what stands until it ends: pins and freezes of a site.
 
+use super::handle::Kept;
 use super::legs::Evidence;
 use super::memory::Wellness;
 use super::site::SiteLoop;
@@ -175,10 +176,10 @@ impl SiteLoop {
     pub(super) async fn take_orders(&mut self) {
         let orders = std::mem::take(&mut self.handle.inbox().orders);
         for (order, answer) in orders {
-            self.take_order(order).await;
+            let kept = self.take_order(order).await;
             self.publish();
             // Whoever ordered may have gone.
-            let _ = answer.send(());
+            let _ = answer.send(kept);
         }
         let now = self.tools.clock.moment();
         if self
@@ -188,11 +189,12 @@ impl SiteLoop {
             .is_some_and(|(_, pin)| !pin.stands(now))
         {
             info!(site = %self.site.name, "{}: the pin has ended", self.site.name);
-            self.set_pin(None, None).await;
+            // A failure is the store's to tell; what is past stays past.
+            let _ = self.set_pin(None, None).await;
         }
         if self.orders.freeze.as_ref().is_some_and(|f| !f.stands(now)) {
             info!(site = %self.site.name, "{}: the freeze has ended", self.site.name);
-            self.set_freeze(None).await;
+            let _ = self.set_freeze(None).await;
         }
         let frozen = self.frozen().is_some();
         if std::mem::replace(&mut self.orders.was_frozen, frozen) && !frozen {
@@ -201,27 +203,29 @@ impl SiteLoop {
         }
     }
 
-    async fn take_order(&mut self, order: StandingOrder) {
+    async fn take_order(&mut self, order: StandingOrder) -> Kept {
         let site = &self.site.name;
         match order {
-            StandingOrder::Heed => {}
+            StandingOrder::Heed => Ok(()),
             StandingOrder::Unpin => {
                 info!(%site, "{site}: the pin is lifted, by hand");
                 self.orders.lifted = true;
-                self.set_pin(None, None).await;
+                self.set_pin(None, None).await
             }
             StandingOrder::Freeze(freeze) => {
                 let said = terms(freeze.until, &freeze.reason);
                 warn!(%site, "{site}: frozen by hand{said}");
-                self.set_freeze(Some(freeze)).await;
+                self.set_freeze(Some(freeze)).await
             }
             StandingOrder::Unfreeze => {
                 info!(%site, "{site}: the freeze is lifted, by hand");
-                self.set_freeze(None).await;
-                if let Some((to, mut pin)) = self.orders.pin.clone()
-                    && std::mem::take(&mut pin.terms.forced)
-                {
-                    self.set_pin(Some((to, pin)), None).await;
+                let kept = self.set_freeze(None).await;
+                match self.orders.pin.clone() {
+                    Some((to, mut pin)) if pin.terms.forced => {
+                        pin.terms.forced = false;
+                        kept.and(self.set_pin(Some((to, pin)), None).await)
+                    }
+                    _ => kept,
                 }
             }
         }
@@ -229,53 +233,49 @@ impl SiteLoop {
 
     /// Makes an origin play MAIN's part, or MAIN itself again. The site moves
     /// there if it is `due` to.
-    async fn set_pin(&mut self, pin: Option<(usize, Standing<Pin>)>, due: Option<Order>) {
+    async fn set_pin(&mut self, pin: Option<(usize, Standing<Pin>)>, due: Option<Order>) -> Kept {
         let before = self.main();
         if self.orders.pin.is_none() && pin.is_none() {
-            return;
+            return Ok(());
         }
         self.orders.pin = pin;
         self.orders.unmoved = due;
-        self.keep_pin().await;
+        let kept = self.keep_pin().await;
         if self.main() != before {
             self.history.forget_returns();
             self.well = Wellness::anew(self.origins[self.main()].fingerprint.clone());
         }
         self.wait_anew();
         self.save_wellness().await;
+        kept
     }
 
-    async fn keep_pin(&mut self) {
+    async fn keep_pin(&mut self) -> Kept {
         let kept = self.pin().map(|pin| KeptPin {
             pin: pin.clone(),
             due: self.orders.unmoved.is_some(),
         });
-        // A failure is the store's to tell; the pin holds all the same.
-        let _ = self
-            .tools
-            .store
-            .save_pin(&self.site.name, kept.as_ref())
-            .await;
+        let (store, site) = (&self.tools.store, &self.site.name);
+        store.save_pin(site, kept.as_ref()).await
     }
 
     /// The site need not move to its pin any more: it has, or it cannot.
     pub(super) async fn moved(&mut self) {
         if self.orders.unmoved.take().is_some() {
-            self.keep_pin().await;
+            // A failure is the store's to tell; a restart finds it so again.
+            let _ = self.keep_pin().await;
         }
     }
 
-    async fn set_freeze(&mut self, freeze: Option<Freeze>) {
+    async fn set_freeze(&mut self, freeze: Option<Freeze>) -> Kept {
         if self.orders.freeze.is_none() && freeze.is_none() {
-            return;
+            return Ok(());
         }
-        let _ = self
-            .tools
-            .store
-            .save_freeze(&self.site.name, freeze.as_ref())
-            .await;
+        let stored = freeze.clone();
         self.orders.freeze =
             freeze.map(|freeze| Standing::new(freeze.until, freeze, &self.tools.clock));
+        let (store, site) = (&self.tools.store, &self.site.name);
+        store.save_freeze(site, stored.as_ref()).await
     }
 
     /// Waits that were served before somebody's hand count no more; the site
@@ -289,14 +289,14 @@ impl SiteLoop {
     }
 
     /// Makes the wish the pin that stands: it can be had.
-    pub(super) async fn grant(&mut self, wish: PinWish) -> oneshot::Sender<super::Answer> {
+    pub(super) async fn grant(&mut self, wish: PinWish) -> (oneshot::Sender<super::Answer>, Kept) {
         let to = wish.order.to;
         let pin = wish.pin(&self.places);
         let site = &self.site.name;
         let said = terms(pin.until, &pin.reason);
         warn!(%site, "{site}: pinned to {} by hand{said}", Role::of_index(to));
         let pin = Standing::new(pin.until, pin, &self.tools.clock);
-        self.set_pin(Some((to, pin)), Some(wish.order)).await;
-        wish.answer
+        let kept = self.set_pin(Some((to, pin)), Some(wish.order)).await;
+        (wish.answer, kept)
     }
 }

@@ -140,7 +140,7 @@ pub(super) async fn unpin(
     Path(name): Path<String>,
     _: Asked<NoQuery>,
 ) -> Result<Json<shown::Site>, Refusal> {
-    order(&app, &name, StandingOrder::Unpin).await
+    order(&app, &name, StandingOrder::Unpin, "end of the pin").await
 }
 
 /// `PUT /api/v1/sites/{name}/freeze`.
@@ -151,7 +151,7 @@ pub(super) async fn freeze(
     bytes: Bytes,
 ) -> Result<Json<shown::Site>, Refusal> {
     let freeze = read_freeze(&app, &bytes)?;
-    order(&app, &name, StandingOrder::Freeze(freeze)).await
+    order(&app, &name, StandingOrder::Freeze(freeze), "freeze").await
 }
 
 fn read_freeze(app: &App, bytes: &Bytes) -> Result<Freeze, Refusal> {
@@ -168,14 +168,22 @@ pub(super) async fn unfreeze(
     Path(name): Path<String>,
     _: Asked<NoQuery>,
 ) -> Result<Json<shown::Site>, Refusal> {
-    order(&app, &name, StandingOrder::Unfreeze).await
+    order(&app, &name, StandingOrder::Unfreeze, "end of the freeze").await
 }
 
 /// Gives an order, and answers with the site as it then is.
-async fn order(app: &App, name: &str, order: StandingOrder) -> Result<Json<shown::Site>, Refusal> {
+async fn order(
+    app: &App,
+    name: &str,
+    order: StandingOrder,
+    what: &str,
+) -> Result<Json<shown::Site>, Refusal> {
     let site = find(app, name)?;
     match tokio::time::timeout(UNDER_WAY, site.order(order)).await {
-        Ok(Ok(())) => Ok(Json(shown::Site::of(&site))),
+        Ok(Ok(stored)) => {
+            kept(stored, what)?;
+            Ok(Json(shown::Site::of(&site)))
+        }
         Ok(Err(_)) => Err(Refusal(
             StatusCode::SERVICE_UNAVAILABLE,
             "the site's loop has ended (shutting down, or reloaded): ask again".into(),

@@ -2,7 +2,7 @@
 
 use crate::about;
 use crate::support::world::*;
-use originswitch::failover::Request;
+use originswitch::failover::{Request, StandingOrder};
 use originswitch::rule::alerts::AlertStatus::{Firing, Resolved};
 use originswitch::rule::decision::Trigger;
 use std::time::Duration;
@@ -845,4 +845,30 @@ async fn main_is_waited_for_anew_after_a_freeze_that_ended_while_nobody_ran() {
         let waited = rig.write_times()[3] - booted;
         assert!(waited < secs(150), "{waited:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_order_that_cannot_be_stored_holds_and_says_so() {
+    let mut rig = Rig::resting().await;
+    rig.run_for(secs(20)).await;
+    rig.store.disk(Disk::Full);
+    let freeze = StandingOrder::Freeze(rig.terms(None));
+    let stored = rig.handle().order(freeze).await.unwrap();
+    assert_eq!(stored.unwrap_err().to_string(), "the disk is full");
+    assert_eq!(rig.frozen(), Some("site"));
+    rig.kill(MAIN);
+    rig.alert(Firing);
+    rig.run_for(secs(10)).await;
+    assert!(rig.writes().is_empty());
+    let stored = rig.handle().order(StandingOrder::Unfreeze).await.unwrap();
+    assert!(stored.is_err());
+
+    rig.revive(MAIN);
+    let decision = rig.pin(BACKUP, None).await;
+    let said = &decision.explanation;
+    let says = "the pin holds, but would not survive a restart: the disk is full";
+    assert!(said.contains(says), "{said}");
+    let stored = rig.handle().order(StandingOrder::Unpin).await.unwrap();
+    assert!(stored.is_err());
+    assert_eq!(rig.pinned(), None);
 }

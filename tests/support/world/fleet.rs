@@ -5,7 +5,7 @@ use super::{FakeOrigins, MemoryStore, Rig, config};
 use futures_util::FutureExt;
 use originswitch::clock::Clock;
 use originswitch::config::Guard as Settings;
-use originswitch::failover::{Guard, Lookout};
+use originswitch::failover::{Guard, Lookout, Request};
 use originswitch::metrics::Metrics;
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,6 +96,19 @@ impl Fleet {
             site.crash().await;
         }
         self.boot();
+    }
+
+    /// Lets the sites go that the brake holds, as the API does: each looks again.
+    pub async fn release(&self) -> usize {
+        let (held, stored) = self.guard().release().await;
+        stored.unwrap();
+        for site in &self.sites {
+            if held.contains(&site.site.name) {
+                // Nobody waits for it.
+                drop(site.handle().ask(Request::Evaluate { dry_run: false }));
+            }
+        }
+        held.len()
     }
 
     /// What holds over all sites.

@@ -44,9 +44,9 @@ impl Rig {
         self.refused(self.pin_request(to, false, None)).await
     }
 
-    /// Gives an order, and waits until it stands.
+    /// Gives an order, and waits until it stands and is stored.
     pub async fn order(&self, order: StandingOrder) {
-        self.handle().order(order).await.unwrap();
+        self.handle().order(order).await.unwrap().unwrap();
     }
 
     pub async fn unpin(&self) {
