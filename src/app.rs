@@ -289,7 +289,9 @@ impl Core {
         let dns = Arc::new(Current::new(cloudflare));
         let places = Arc::new(Semaphore::new(config.max_in_flight));
         let lookout = lookout(places.clone(), clock, probers);
-        let guard = Guard::start(&config.guard, store.clone(), &lookout, metrics.clone()).await;
+        let guard = Guard::start(&config.guard, store.clone(), &lookout, metrics.clone())
+            .await
+            .context("what holds over all sites cannot be read")?;
         let tools = Tools {
             dns: dns.clone(),
             store,

@@ -99,9 +99,12 @@ async fn decide(
         &clock,
         &probers,
     );
+    let guard = Guard::start(&config.guard, store.clone(), &lookout, metrics.clone()).await;
+    let guard =
+        guard.map_err(|fault| format!("what holds over all sites cannot be read: {fault}"))?;
     let tools = Tools {
         dns: Arc::new(cloudflare),
-        guard: Guard::start(&config.guard, store.clone(), &lookout, metrics.clone()).await,
+        guard,
         store,
         clock,
         lookout,

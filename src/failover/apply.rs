@@ -10,13 +10,13 @@ use super::reading::STALE_AGAIN;
 use super::record::{Reading, altered};
 use super::site::SiteLoop;
 use super::{Change, Record, StoreFault, Urgency, Written};
+use crate::clock::Clock;
 use crate::rule::Moment;
 use crate::rule::address::{Address, Place, Role};
 use crate::rule::brakes::HoldReason;
 use crate::rule::decision::{Decision, Reason, SwitchResult};
 use crate::rule::standing::{Frozen, Scope};
 use crate::rule::walk::SwitchKind;
-use jiff::SignedDuration;
 use std::time::Duration;
 use tokio::time::Instant;
 use tracing::warn;
@@ -27,16 +27,25 @@ const LATE_WRITE: Duration = Duration::from_secs(60);
 /// A switch that was sent and whose outcome is not known.
 pub(super) struct OpenSwitch {
     decision: Decision,
+    /// When it was decided: a wall clock that is set must not keep it open.
+    since: Moment,
     /// Its number among those that are counted.
     number: Option<u64>,
 }
 
 impl OpenSwitch {
     /// One that an earlier process left behind.
-    pub(super) fn restored(decision: Decision, history: &History) -> Option<OpenSwitch> {
+    pub(super) fn restored(
+        decision: Decision,
+        history: &History,
+        clock: &Clock,
+    ) -> Option<OpenSwitch> {
         decision.to.as_ref()?;
-        let number = decision.id.and_then(|id| history.unsettled(id));
-        Some(OpenSwitch { decision, number })
+        Some(OpenSwitch {
+            since: clock.moment_of(decision.time).min(clock.moment()),
+            number: decision.id.and_then(|id| history.unsettled(id)),
+            decision,
+        })
     }
 
     /// What the record holds if it was carried out.
@@ -241,6 +250,7 @@ impl SiteLoop {
                 self.close_row(decision, None).await;
                 self.open = Some(OpenSwitch {
                     decision: decision.clone(),
+                    since: self.tools.clock.moment_of(decision.time),
                     number: switch.number,
                 });
                 self.read_no_later_than(self.tools.clock.moment() + STALE_AGAIN);
@@ -258,8 +268,8 @@ impl SiteLoop {
         let place = reading.place(&self.places).map(ToString::to_string);
         if place.is_some() && place == open.target() {
             self.expected = None;
-            let took = self.tools.clock.now().duration_since(open.decision.time);
-            open.decision.duration = Duration::try_from(took).ok();
+            let took = self.tools.clock.moment().since(open.since);
+            open.decision.duration = Some(took);
             open.decision.conclude(
                 SwitchResult::Confirmed,
                 "read again later, the record shows the switch",
@@ -271,8 +281,11 @@ impl SiteLoop {
             self.close_row(&open.decision, Some(true)).await;
             self.metrics.switched(&open.decision);
             self.metrics.last_switch(open.decision.time);
-            let at = self.tools.clock.moment_of(open.decision.time);
+            let at = open.since;
             self.carried_out(&open.decision, at);
+            if is_flight(open.decision.reason) {
+                self.watch_recovery(&open.decision, at);
+            }
             self.amend_last(open);
             return;
         }
@@ -281,11 +294,10 @@ impl SiteLoop {
             .record
             .as_ref()
             .map(|at| at.address.to_string());
-        let waited = self.tools.clock.now().duration_since(open.decision.time);
-        let late = waited > SignedDuration::try_from(LATE_WRITE).unwrap_or(SignedDuration::MAX);
+        let late = self.tools.clock.moment().since(open.since) > LATE_WRITE;
         let given_up = late || (place.is_some() && place != before);
         if given_up && left_main(&open.decision) {
-            self.tools.guard.stayed(&self.site.name);
+            self.tools.guard.stayed(&self.site.name, None);
         }
         self.open = Some(open);
         if given_up {
@@ -357,6 +369,7 @@ impl SiteLoop {
         if !policy.verify_after.is_zero() {
             // Somebody may write over it at once, or it may not have stuck.
             let again = self.tools.clock.moment() + policy.verify_after;
+            self.verify_at = Some(again);
             self.read_no_later_than(again);
         }
     }

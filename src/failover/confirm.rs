@@ -219,7 +219,7 @@ impl SiteLoop {
         decision.pin = self.pinned();
         decision.frozen = self.frozen();
         self.record_evidence(&mut decision);
-        if snapshot.record == RecordView::Origin(snapshot.main) || pass.dry_run {
+        if snapshot.record == RecordView::Origin(snapshot.main) || self.site.policy.dry_run {
             self.moved().await;
         }
         let (Reason::Switch(_), Some(to)) = (plan.reason, plan.to) else {
@@ -239,13 +239,16 @@ impl SiteLoop {
             return Carried::Over(decision, false);
         }
         let leaves = is_flight(plan.reason) && snapshot.record == RecordView::Origin(self.main());
-        if leaves && !self.tools.guard.leave(&self.site.name, self.is_released()) {
+        if !leaves {
+            return self.apply(pass, decision, to, until).await;
+        }
+        let Ok(before) = self.tools.guard.leave(&self.site.name, self.is_released()) else {
             // Another site was quicker: the brake is engaged now.
             return Carried::Moved;
-        }
+        };
         let carried = self.apply(pass, decision, to, until).await;
-        if leaves && !sent(&carried) {
-            self.tools.guard.stayed(&self.site.name);
+        if !sent(&carried) {
+            self.tools.guard.stayed(&self.site.name, before);
         }
         carried
     }

@@ -9,7 +9,7 @@ use crate::prober::{Pace, Prober, Report, Schedule, Witness};
 use crate::rule::Moment;
 use crate::rule::decision::{Decision, SwitchResult};
 use crate::rule::finding::{Finding, Observation, Verdict};
-use crate::rule::health::{Thresholds, Transition};
+use crate::rule::health::{State, Thresholds, Transition};
 use crate::rule::witness::Edge;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,9 +50,10 @@ fn word(finding: &Finding) -> Edge {
     }
 }
 
-/// Whether it speaks for or against the origin behind the edge.
+/// Whether it speaks for or against the origin behind the edge: other failures
+/// may be the edge's own.
 fn tells(word: Edge) -> bool {
-    matches!(word, Edge::Serves | Edge::Fails(_))
+    word == Edge::Serves || word.concurs()
 }
 
 /// The metrics of what the edge says.
@@ -213,9 +214,18 @@ impl SiteLoop {
                 self.metrics.recovered(took);
                 info!(%site, recovery_seconds = took.as_secs_f64(), "{site}: through the edge the site is served again");
             }
-            (None, Edge::Fails(_) | Edge::Silent) => self.ineffective(waited.decision).await,
+            (None, Edge::Fails(_) | Edge::Silent) if self.is_where(&waited.decision) => {
+                self.ineffective(waited.decision).await;
+            }
             (None, _) => {}
         }
+    }
+
+    /// Whether the record still holds what a switch made it hold, and that is up:
+    /// else visitors may well follow the record.
+    fn is_where(&self, decision: &Decision) -> bool {
+        self.current_view()
+            .is_some_and(|view| decision.to.as_ref() == Some(&view.at) && view.state() == State::Up)
     }
 
     /// Cloudflare confirmed a switch that its edge does not show.
@@ -228,9 +238,10 @@ impl SiteLoop {
         );
         warn!(%site, id = decision.id, "{site}: the switch is ineffective: {said}");
         decision.conclude(SwitchResult::Ineffective, &said);
-        // It was counted when Cloudflare confirmed it; this is told beside it.
-        decision.duration = None;
+        // What it took was counted when Cloudflare confirmed it.
+        let took = decision.duration.take();
         self.metrics.switched(&decision);
+        decision.duration = took;
         self.close_row(&decision, Some(true)).await;
         if self
             .last

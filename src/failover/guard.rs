@@ -3,7 +3,7 @@
 
 use super::controls::Controls;
 use super::orders::Standing;
-use super::{GuardMemory, Lookout, Store, StoreFault};
+use super::{Lookout, Store, StoreFault};
 use crate::clock::Clock;
 use crate::config;
 use crate::metrics::Metrics;
@@ -22,6 +22,9 @@ const NAMED: usize = 20;
 /// How far back sites that left MAIN are looked for at start: no window is
 /// longer (the configuration of a later reload may ask for a longer one).
 const REMEMBERED: SignedDuration = SignedDuration::from_hours(24);
+
+/// As many sites as may have left MAIN.
+pub(super) struct Full;
 
 /// What holds over all sites.
 pub struct Guard {
@@ -50,21 +53,18 @@ struct State {
 impl Guard {
     /// A guard that remembers what the state file does, and starts asking its
     /// control targets when something is being confirmed.
+    ///
+    /// # Errors
+    /// If the state file cannot be read: all sites may be frozen.
     pub async fn start(
         settings: &config::Guard,
         store: Arc<dyn Store>,
         lookout: &Lookout,
         metrics: Arc<Metrics>,
-    ) -> Arc<Guard> {
+    ) -> Result<Arc<Guard>, StoreFault> {
         let clock = lookout.clock.clone();
         let since = clock.now().saturating_sub(REMEMBERED);
-        let past = match store.load_guard(since.unwrap_or(Timestamp::MIN)).await {
-            Ok(past) => past,
-            Err(fault) => {
-                warn!("what holds over all sites is not known: {fault}");
-                GuardMemory::default()
-            }
-        };
+        let past = store.load_guard(since.unwrap_or(Timestamp::MIN)).await?;
         let freeze = past
             .freeze
             .map(|freeze| Standing::new(freeze.until, freeze, &clock));
@@ -77,7 +77,7 @@ impl Guard {
         }
         let left = past.left_main.into_iter();
         let left = left.map(|(site, at)| (site, clock.moment_of(at))).collect();
-        Arc::new(Guard {
+        Ok(Arc::new(Guard {
             state: Mutex::new(State {
                 freeze: freeze.filter(stands),
                 allowed: settings.max_sites_together,
@@ -91,7 +91,7 @@ impl Guard {
             clock,
             metrics,
             lapsed,
-        })
+        }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -173,24 +173,28 @@ impl Guard {
         })
     }
 
-    /// Counts a site that is about to leave MAIN; `false` if it may not, since
-    /// another was quicker. One that a person released may always.
-    pub(super) fn leave(&self, site: &Arc<str>, released: bool) -> bool {
+    /// Counts a site that is about to leave MAIN, and tells when it last did;
+    /// an error if it may not, since another was quicker. One that a person
+    /// released may always.
+    pub(super) fn leave(&self, site: &Arc<str>, released: bool) -> Result<Option<Moment>, Full> {
         let now = self.clock.moment();
         let mut state = self.state();
         let full = state.others(site, now).len() >= state.allowed;
         if full && !released && state.engages(now) {
-            return false;
+            return Err(Full);
         }
         let keep = state.window.max(Duration::from_secs(86_400));
         state.left.retain(|_, at| now.since(*at) < keep);
-        state.left.insert(site.clone(), now);
-        true
+        Ok(state.left.insert(site.clone(), now))
     }
 
-    /// Takes back a leave that did not come about.
-    pub(super) fn stayed(&self, site: &str) {
-        self.state().left.remove(site);
+    /// Takes back a leave that did not come about; the one before it counts on.
+    pub(super) fn stayed(&self, site: &Arc<str>, before: Option<Moment>) {
+        let mut state = self.state();
+        match before {
+            Some(at) => state.left.insert(site.clone(), at),
+            None => state.left.remove(site),
+        };
     }
 
     /// Notes whether the brake holds a site, and says aloud which ones it does

@@ -223,7 +223,9 @@ impl SiteLoop {
                 match self.orders.pin.clone() {
                     Some((to, mut pin)) if pin.terms.forced => {
                         pin.terms.forced = false;
-                        kept.and(self.set_pin(Some((to, pin)), None).await)
+                        let force = false;
+                        let due = self.orders.unmoved.map(|order| Order { force, ..order });
+                        kept.and(self.set_pin(Some((to, pin)), due).await)
                     }
                     _ => kept,
                 }

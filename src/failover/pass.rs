@@ -13,7 +13,7 @@ use crate::rule::decision::{
     Action, Decision, OriginView, Outcome, Plan, Reason, RecordView, Snapshot, SwitchResult,
     Trigger, decide,
 };
-use crate::rule::health::{State, Thresholds};
+use crate::rule::health::{Answer as Said, State, Thresholds};
 use crate::rule::standing::{Frozen, Scope};
 use crate::rule::walk::{KeepReason, SwitchKind};
 use crate::rule::witness::{Edge, Sight};
@@ -62,13 +62,15 @@ impl SiteLoop {
                     .unwrap_or_else(|| "the record has not been read yet".into()),
             ),
         };
-        let order = pass.wish.as_ref().map(|wish| wish.order);
-        let order = order.or(self.orders.unmoved);
         let sight = self.sight(evidence);
         let mut origins = self.views(evidence);
         for origin in &mut origins {
             origin.answer = sight.believe(origin.answer);
         }
+        // A move that is due waits while its origin cannot be told up or down.
+        let due = self.orders.unmoved;
+        let due = due.filter(|o| o.force || origins[o.to].answer != Said::Unknown);
+        let order = pass.wish.as_ref().map(|wish| wish.order).or(due);
         Snapshot {
             site: self.site.name.clone(),
             trigger: pass.trigger,

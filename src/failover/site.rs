@@ -29,6 +29,9 @@ use tracing::warn;
 /// All calls to Cloudflare that one decision may take, together.
 pub(super) const DECISION_LIMIT: Duration = Duration::from_secs(30);
 
+/// Between attempts to read a state file that does not answer.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// How long a firing alert that is not repeated still counts as firing; shared,
 /// so that it can be changed without disturbing a loop.
 #[derive(Debug, Clone)]
@@ -141,6 +144,8 @@ pub struct SiteLoop {
     pub(super) edge: Option<EdgeWatch>,
     /// When the record last changed, as far as we know.
     pub(super) moved_at: Option<Moment>,
+    /// When a confirmed switch is to be read once more.
+    pub(super) verify_at: Option<Moment>,
     /// When the trial under way began.
     pub(super) trial_begun: Moment,
 }
@@ -220,6 +225,7 @@ impl SiteLoop {
             look: None,
             edge,
             moved_at: None,
+            verify_at: None,
             trial_begun: now,
             tools,
         }
@@ -227,7 +233,9 @@ impl SiteLoop {
 
     /// Runs until told to wind up.
     pub async fn run(mut self) {
-        self.restore().await;
+        if !self.restore().await {
+            return;
+        }
         let first = if std::mem::take(&mut self.handle.inbox().reloaded) {
             Trigger::Reload
         } else {
@@ -261,7 +269,10 @@ impl SiteLoop {
     /// One confirmed pass, then the end: the cron form. `None` if told to wind
     /// up before there was a decision.
     pub async fn once(mut self) -> Option<Arc<Decision>> {
-        self.restore().await;
+        let known = tokio::time::timeout(DECISION_LIMIT, self.restore()).await;
+        if known != Ok(true) {
+            return None;
+        }
         let pass = self.pass(Trigger::Manual);
         let decision = self.confirmed_pass(pass).await;
         // What came in while the disk was waited for: no later pass takes it in.
@@ -274,13 +285,23 @@ impl SiteLoop {
         decision
     }
 
-    async fn restore(&mut self) {
+    /// Takes over what is remembered; `false` when told to wind up before that
+    /// was known.
+    async fn restore(&mut self) -> bool {
         let (now, window) = (self.tools.clock.now(), self.site.policy.switch_window);
-        let memory = match self.tools.store.load(&self.site.name, now, window).await {
-            Ok(memory) => memory,
-            Err(fault) => {
-                warn!(site = %self.site.name, "{}: the past is not known: {fault}", self.site.name);
-                return;
+        let mut patient = true;
+        let memory = loop {
+            match self.tools.store.load(&self.site.name, now, window).await {
+                Ok(memory) => break memory,
+                // What is not known may be a freeze: nothing is decided before.
+                Err(fault) if std::mem::take(&mut patient) => {
+                    warn!(site = %self.site.name, "{}: nothing is decided until the state file can be read: {fault}", self.site.name);
+                }
+                Err(_) => {}
+            }
+            tokio::select! {
+                () = self.tools.cancel.cancelled() => return false,
+                () = tokio::time::sleep(AGAIN) => {}
             }
         };
         self.history.restore(&memory, &self.tools.clock, window);
@@ -301,10 +322,11 @@ impl SiteLoop {
         }
         self.open = memory
             .open_switch
-            .and_then(|open| OpenSwitch::restored(open, &self.history));
+            .and_then(|open| OpenSwitch::restored(open, &self.history, &self.tools.clock));
         self.expected = self.open.as_ref().and_then(OpenSwitch::target);
         self.known = memory.known_record;
         self.last = memory.last_decision.map(Arc::new);
+        true
     }
 
     /// Waits until there is something to do; `None` when told to wind up.
@@ -391,13 +413,23 @@ impl SiteLoop {
             () = self.tools.cancel.cancelled() => Event::Cancelled,
             answer = answer => {
                 self.read_flight = None;
-                self.next_read = self.tools.clock.moment() + self.tools.dns.pace(self.site.probe.interval);
+                self.plan_next_read();
                 self.take_answer(answer).await;
                 Event::Woken
             }
             () = self.handle.notify.notified() => Event::Woken,
             () = seen => Event::Woken,
             () = tokio::time::sleep_until(self.tools.clock.instant(until)) => Event::Time,
+        }
+    }
+
+    /// The next steady read; before it, the one that verifies a switch.
+    fn plan_next_read(&mut self) {
+        let now = self.tools.clock.moment();
+        self.next_read = now + self.tools.dns.pace(self.site.probe.interval);
+        match self.verify_at {
+            Some(at) if at > now => self.read_no_later_than(at),
+            _ => self.verify_at = None,
         }
     }
 

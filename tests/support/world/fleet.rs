@@ -39,7 +39,7 @@ impl Process {
         let guard = Guard::start(settings, store, &lookout, metrics.clone());
         Process {
             // Nothing in the modelled store waits when it is read.
-            guard: guard.now_or_never().unwrap(),
+            guard: guard.now_or_never().unwrap().unwrap(),
             lookout,
             metrics,
         }
