@@ -355,6 +355,7 @@ impl SiteLoop {
         if !policy.verify_after.is_zero() {
             // Somebody may write over it at once, or it may not have stuck.
             let again = self.tools.clock.moment() + policy.verify_after;
+            self.verify_at = Some(again);
             self.read_no_later_than(again);
         }
     }

@@ -124,6 +124,8 @@ pub struct SiteLoop {
     pub(super) stale_reads: u32,
     pub(super) read_flight: Option<ReadFlight>,
     pub(super) next_read: Moment,
+    /// A switch is yet to be read once more, then.
+    pub(super) verify_at: Option<Moment>,
     pub(super) next_pass: Moment,
     pub(super) confirmed_at: Moment,
     pub(super) record_changed: bool,
@@ -184,6 +186,7 @@ impl SiteLoop {
             well: Wellness::new(origins[0].fingerprint.clone()),
             drift: DriftWatch::new(&tools.clock),
             next_read: now,
+            verify_at: None,
             next_pass: now + site.probe.interval,
             confirmed_at: now,
             seen_at: now,
@@ -361,6 +364,7 @@ impl SiteLoop {
     pub(super) async fn event(&mut self, until: Moment) -> Event {
         let now = self.tools.clock.moment();
         if self.read_flight.is_none() && self.next_read <= now {
+            self.verify_at = self.verify_at.filter(|&at| at > now);
             self.read_flight = Some(self.start_read());
         }
         let until = match self.read_flight {
@@ -384,7 +388,7 @@ impl SiteLoop {
             () = self.tools.cancel.cancelled() => Event::Cancelled,
             answer = answer => {
                 self.read_flight = None;
-                self.next_read = self.tools.clock.moment() + self.tools.dns.pace(self.site.probe.interval);
+                self.plan_read();
                 self.take_answer(answer).await;
                 Event::Woken
             }

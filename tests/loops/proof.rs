@@ -12,6 +12,24 @@ fn foreign(rig: &Rig) -> f64 {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_switch_that_somebody_overwrites_is_noticed_at_verify_after() {
+    // Wherever the routine reads lie.
+    for phase in 0..20 {
+        let mut rig = Rig::resting().await;
+        rig.run_for(secs(30) + ms(500) * phase).await;
+        rig.kill(MAIN);
+        rig.alert(Firing);
+        let switched = rig.now() + secs(2);
+        rig.run_for(secs(4)).await;
+        about(rig.write_times()[0], switched);
+        rig.dns.edit("203.0.113.99");
+        // By then at the latest: a routine read may have seen it before.
+        rig.run_for(switched + ms(5_050) - rig.now()).await;
+        assert_eq!(foreign(&rig), 1.0, "{phase}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_switch_that_stays_is_read_once_more_and_is_nobody_elses_hand() {
     let mut rig = Rig::resting().await;
     rig.run_for(secs(30)).await;
