@@ -9,7 +9,7 @@ use crate::prober::{Pace, Prober, Report, Schedule, Witness};
 use crate::rule::Moment;
 use crate::rule::decision::{Decision, SwitchResult};
 use crate::rule::finding::{Finding, Observation, Verdict};
-use crate::rule::health::{Thresholds, Transition};
+use crate::rule::health::{State, Thresholds, Transition};
 use crate::rule::witness::Edge;
 use std::sync::Arc;
 use std::time::Duration;
@@ -207,18 +207,24 @@ impl SiteLoop {
         };
         watch.set_pace(pace, trial);
         let site = &self.site.name;
+        // What died, or was changed, since then says nothing of the switch.
+        let current = self.current_view().filter(|view| view.state() == State::Up);
+        let stands = current.is_some_and(|view| Some(view.at) == waited.decision.to);
         match (served, seen) {
             (Some(at), _) => {
                 let took = at.since(waited.begun);
                 self.metrics.recovered(took);
                 info!(%site, recovery_seconds = took.as_secs_f64(), "{site}: through the edge the site is served again");
             }
-            (None, Edge::Fails(_) | Edge::Silent) => self.ineffective(waited.decision).await,
+            (None, Edge::Fails(_) | Edge::Silent) if stands => {
+                self.ineffective(waited.decision).await
+            }
             (None, _) => {}
         }
     }
 
-    /// Cloudflare confirmed a switch that its edge does not show.
+    /// Cloudflare confirmed a switch that its edge does not show, although the
+    /// origin is up.
     async fn ineffective(&mut self, mut decision: Decision) {
         let site = &self.site.name;
         let settle = self.site.edge.settle;

@@ -407,3 +407,27 @@ async fn a_backup_that_only_we_do_not_reach_is_not_left_either() {
     assert_eq!(rig.record(), Some(BACKUP));
     assert_eq!(rig.reason(), "edge_up");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_switch_to_an_origin_that_died_meanwhile_is_not_called_ineffective() {
+    // BACKUP dies before the edge has shown it; or nothing reaches us any more.
+    for says in [fails(521), Finding::Refused] {
+        let mut rig = witnessed("").await;
+        rig.origins.edge(Some(fails(521)));
+        dies(&mut rig);
+        rig.run_for(secs(5)).await;
+        assert_eq!(rig.record(), Some(BACKUP));
+        rig.kill(BACKUP);
+        rig.origins.edge(Some(says));
+        rig.run_for(secs(120)).await;
+        assert_eq!(ineffective(&rig), 0.0, "{:#?}", rig.story());
+    }
+    // Somebody points the record elsewhere.
+    let mut rig = witnessed("").await;
+    rig.origins.edge(Some(fails(521)));
+    dies(&mut rig);
+    rig.run_for(secs(5)).await;
+    rig.dns.edit("203.0.113.99");
+    rig.run_for(secs(120)).await;
+    assert_eq!(ineffective(&rig), 0.0, "{:#?}", rig.story());
+}
