@@ -208,27 +208,24 @@ impl SiteLoop {
         };
         watch.set_pace(pace, trial);
         let site = &self.site.name;
+        // What died, or was changed, since then says nothing of the switch.
+        let current = self.current_view().filter(|view| view.state() == State::Up);
+        let stands = current.is_some_and(|view| Some(view.at) == waited.decision.to);
         match (served, seen) {
             (Some(at), _) => {
                 let took = at.since(waited.begun);
                 self.metrics.recovered(took);
                 info!(%site, recovery_seconds = took.as_secs_f64(), "{site}: through the edge the site is served again");
             }
-            (None, Edge::Fails(_) | Edge::Silent) if self.is_where(&waited.decision) => {
-                self.ineffective(waited.decision).await;
+            (None, Edge::Fails(_) | Edge::Silent) if stands => {
+                self.ineffective(waited.decision).await
             }
             (None, _) => {}
         }
     }
 
-    /// Whether the record still holds what a switch made it hold, and that is up:
-    /// else visitors may well follow the record.
-    fn is_where(&self, decision: &Decision) -> bool {
-        self.current_view()
-            .is_some_and(|view| decision.to.as_ref() == Some(&view.at) && view.state() == State::Up)
-    }
-
-    /// Cloudflare confirmed a switch that its edge does not show.
+    /// Cloudflare confirmed a switch that its edge does not show, although the
+    /// origin is up.
     async fn ineffective(&mut self, mut decision: Decision) {
         let site = &self.site.name;
         let settle = self.site.edge.settle;

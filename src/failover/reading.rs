@@ -171,6 +171,15 @@ impl SiteLoop {
         self.read_flight = None;
     }
 
+    /// The next read is the routine one, unless a switch is verified before.
+    pub(super) fn plan_read(&mut self) {
+        let interval = self.tools.dns.pace(self.site.probe.interval);
+        self.next_read = self.tools.clock.moment() + interval;
+        if let Some(at) = self.verify_at {
+            self.read_no_later_than(at);
+        }
+    }
+
     /// Reads at `at`, or before.
     pub(super) fn read_no_later_than(&mut self, at: Moment) {
         self.next_read = self.next_read.min(at);

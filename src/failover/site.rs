@@ -127,6 +127,8 @@ pub struct SiteLoop {
     pub(super) stale_reads: u32,
     pub(super) read_flight: Option<ReadFlight>,
     pub(super) next_read: Moment,
+    /// A switch is yet to be read once more, then.
+    pub(super) verify_at: Option<Moment>,
     pub(super) next_pass: Moment,
     pub(super) confirmed_at: Moment,
     pub(super) record_changed: bool,
@@ -144,8 +146,6 @@ pub struct SiteLoop {
     pub(super) edge: Option<EdgeWatch>,
     /// When the record last changed, as far as we know.
     pub(super) moved_at: Option<Moment>,
-    /// When a confirmed switch is to be read once more.
-    pub(super) verify_at: Option<Moment>,
     /// When the trial under way began.
     pub(super) trial_begun: Moment,
 }
@@ -390,6 +390,7 @@ impl SiteLoop {
     pub(super) async fn event(&mut self, until: Moment) -> Event {
         let now = self.tools.clock.moment();
         if self.read_flight.is_none() && self.next_read <= now {
+            self.verify_at = self.verify_at.filter(|&at| at > now);
             self.read_flight = Some(self.start_read());
         }
         let until = match self.read_flight {
@@ -413,23 +414,13 @@ impl SiteLoop {
             () = self.tools.cancel.cancelled() => Event::Cancelled,
             answer = answer => {
                 self.read_flight = None;
-                self.plan_next_read();
+                self.plan_read();
                 self.take_answer(answer).await;
                 Event::Woken
             }
             () = self.handle.notify.notified() => Event::Woken,
             () = seen => Event::Woken,
             () = tokio::time::sleep_until(self.tools.clock.instant(until)) => Event::Time,
-        }
-    }
-
-    /// The next steady read; before it, the one that verifies a switch.
-    fn plan_next_read(&mut self) {
-        let now = self.tools.clock.moment();
-        self.next_read = now + self.tools.dns.pace(self.site.probe.interval);
-        match self.verify_at {
-            Some(at) if at > now => self.read_no_later_than(at),
-            _ => self.verify_at = None,
         }
     }
 

@@ -1,9 +1,12 @@
 //! The real loops of a site in a modelled world: what happens, and exactly when.
 
 mod cloudflare;
+mod edge;
+mod flapping;
 mod guard;
 mod leaving;
 mod people;
+mod proof;
 mod quiet;
 mod remembering;
 mod returning;
