@@ -9,11 +9,11 @@ use crate::clock::Clock;
 use crate::config::{Origin, ProbeSettings};
 use crate::metrics::SiteMetrics;
 use crate::prober::{Pace, Probe, Prober, Report, Schedule};
-use crate::rule::Policy;
 use crate::rule::address::{Address, Place, RecordType, Role};
 use crate::rule::decision::{OriginView, Pointer};
 use crate::rule::finding::Verdict;
 use crate::rule::health::{Answer, State, Thresholds};
+use crate::rule::{Moment, Policy};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, watch};
@@ -172,6 +172,14 @@ impl Watched {
         self.legs.iter().map(|leg| leg.report.borrow().gaps).sum()
     }
 
+    /// When it was last heard of: the end of its newest probe.
+    pub(super) fn heard(&self) -> Option<Moment> {
+        let reports = self.legs.iter().map(|leg| leg.report.borrow());
+        reports
+            .filter_map(|report| Some(report.newest.as_ref()?.finished))
+            .max()
+    }
+
     /// How often one of its legs has gone down so far.
     pub(super) fn downs(&self) -> u64 {
         self.legs.iter().map(|leg| leg.report.borrow().downs).sum()
@@ -180,7 +188,7 @@ impl Watched {
     /// Whether a probe that started after `since` contradicts what is
     /// believed: a failure of a leg that is up, or (of an origin somebody
     /// waits for) a success of one that is down.
-    pub(super) fn doubted(&self, since: crate::rule::Moment, waited_for: bool) -> bool {
+    pub(super) fn doubted(&self, since: Moment, waited_for: bool) -> bool {
         self.legs.iter().any(|leg| {
             let report = leg.report.borrow();
             let Some(newest) = &report.newest else {

@@ -225,6 +225,8 @@ impl SiteLoop {
                 None => break,
             }
         }
+        // Time may have passed that nobody looked at, and no prober noticed yet.
+        self.absorb().await;
         self.save_wellness().await;
     }
 
@@ -365,7 +367,7 @@ impl SiteLoop {
         }
         self.seen_at = now;
         let gaps = self.origins.iter().map(Watched::gaps).sum();
-        let gap = gaps != self.gaps;
+        let gap = gaps != self.gaps || self.unheard_of(now);
         self.gaps = gaps;
         let downs = self.origins[MAIN].downs();
         let fell = std::mem::replace(&mut self.main_downs, downs) != downs;
@@ -383,6 +385,13 @@ impl SiteLoop {
                 self.prove(index).await;
             }
         }
+    }
+
+    /// Whether nothing came from MAIN's probes for as long as only a gap lasts.
+    fn unheard_of(&self, now: Moment) -> bool {
+        let probe = &self.site.origins[MAIN].probe;
+        let heard = self.origins[MAIN].heard();
+        heard.is_some_and(|at| now.since(at) > 3 * probe.interval + probe.timeout)
     }
 
     pub(super) async fn prove(&mut self, index: usize) {
