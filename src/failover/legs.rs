@@ -50,6 +50,8 @@ pub(super) struct Watched {
     pub(super) place: Place,
     pub(super) fingerprint: String,
     legs: Vec<Leg>,
+    /// How often it had gone down when a confirmation last ended.
+    confirmed_downs: u64,
 }
 
 /// What one leg answers.
@@ -128,6 +130,7 @@ impl Lookout {
             place: origin.place.clone(),
             fingerprint: origin.probe.fingerprint(&origin.place),
             legs,
+            confirmed_downs: 0,
         }
     }
 }
@@ -185,23 +188,30 @@ impl Watched {
         self.legs.iter().map(|leg| leg.report.borrow().downs).sum()
     }
 
+    /// A confirmation has ended.
+    pub(super) fn confirmed(&mut self) {
+        self.confirmed_downs = self.downs();
+    }
+
     /// Whether a probe that started after `since` contradicts what is
     /// believed: a failure of a leg that is up, or (of an origin somebody
-    /// waits for) a success of one that is down.
+    /// waits for) a success of one that is down; or whether it went down since
+    /// a confirmation ended, be it with a single probe or with several at once.
     pub(super) fn doubted(&self, since: Moment, waited_for: bool) -> bool {
-        self.legs.iter().any(|leg| {
-            let report = leg.report.borrow();
-            let Some(newest) = &report.newest else {
-                return false;
-            };
-            let verdict = newest.finding.verdict();
-            newest.started > since
-                && match report.state {
-                    State::Up => verdict == Verdict::Down,
-                    State::Down => waited_for && verdict == Verdict::Up,
-                    State::Unknown => verdict == Verdict::Down,
-                }
-        })
+        self.downs() != self.confirmed_downs
+            || self.legs.iter().any(|leg| {
+                let report = leg.report.borrow();
+                let Some(newest) = &report.newest else {
+                    return false;
+                };
+                let verdict = newest.finding.verdict();
+                newest.started > since
+                    && match report.state {
+                        State::Up => verdict == Verdict::Down,
+                        State::Down => waited_for && verdict == Verdict::Up,
+                        State::Unknown => verdict == Verdict::Down,
+                    }
+            })
     }
 
     fn answers(&self, evidence: Evidence, limits: Thresholds, current: bool) -> Vec<Said> {

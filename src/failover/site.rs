@@ -361,13 +361,14 @@ impl SiteLoop {
     /// Takes in what probers and clocks say: proofs, gaps, MAIN's wellness.
     pub(super) async fn absorb(&mut self) {
         let now = self.tools.clock.moment();
-        if self.drift.jumped(&self.tools.clock) {
+        let jumped = self.drift.jumped(&self.tools.clock);
+        if jumped {
             // Time passed that nobody looked at: nothing expires in it.
             self.handle.inbox().alerts.forgive(now.since(self.seen_at));
         }
         self.seen_at = now;
         let gaps = self.origins.iter().map(Watched::gaps).sum();
-        let gap = gaps != self.gaps || self.unheard_of(now);
+        let gap = gaps != self.gaps || jumped || self.unheard_of(now);
         self.gaps = gaps;
         let downs = self.origins[MAIN].downs();
         let fell = std::mem::replace(&mut self.main_downs, downs) != downs;
@@ -430,6 +431,9 @@ impl SiteLoop {
             confirming: None,
             ..self.pace
         });
+        for origin in self.origins.iter_mut().chain(self.other.as_mut()) {
+            origin.confirmed();
+        }
         self.confirmed_at = self.tools.clock.moment();
         self.next_pass = self.confirmed_at + self.site.probe.interval;
     }
