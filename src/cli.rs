@@ -186,7 +186,7 @@ struct History {
 #[derive(Debug, Args)]
 struct Terms {
     /// End by itself after this long, such as 30m or 2h; until lifted, if not given.
-    #[arg(long = "for", value_name = "TIME")]
+    #[arg(long = "for", value_name = "TIME", allow_hyphen_values = true)]
     time: Option<String>,
     /// Why, in one line, for whoever looks.
     #[arg(long, value_name = "TEXT")]

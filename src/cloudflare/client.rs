@@ -419,6 +419,8 @@ impl Client {
         }
         let hint = if has(&[7000, 7003]) {
             ": check zone_id (or zone) and cloudflare.api_url"
+        } else if code == 404 && errors.is_empty() {
+            ": that is not Cloudflare's API, check cloudflare.api_url"
         } else {
             ""
         };

@@ -4,10 +4,10 @@ use super::probes;
 use super::read::Reading;
 use super::scope::Scope;
 use super::values::{entries, text};
-use super::{ControlTarget, Guard, ProbeKind, ProbeSettings, StatusSet};
-use crate::rule::address::Address;
+use super::{ControlTarget, Guard, ProbeKind, ProbeSettings, Site, StatusSet};
+use crate::rule::address::{Address, Place};
 use figment::value::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -30,11 +30,37 @@ pub(super) fn guard(reading: &Reading) -> Guard {
             ),
         );
     }
+    let mut seen = HashSet::new();
+    for target in &targets {
+        if !seen.insert(&target.text) {
+            let text = &target.text;
+            let sentence = format!("{text:?} is there twice, and would count twice: write it once");
+            scope.fault("control_targets", sentence);
+        }
+    }
     Guard {
         control_targets: targets,
         control_needed: needed,
         max_sites_together: scope.count("max_sites_together"),
         together_window: scope.duration("together_window"),
+    }
+}
+
+/// A target that is an origin says nothing of our network when it dies.
+pub(super) fn warn_of_origins(reading: &Reading, guard: &Guard, sites: &[Arc<Site>]) {
+    for target in &guard.control_targets {
+        let origins = |site: &&Arc<Site>| {
+            let places = site.origins.iter().map(|origin| &origin.place);
+            places
+                .flat_map(Place::addresses)
+                .any(|a| *a == target.address)
+        };
+        if let Some(site) = sites.iter().find(origins) {
+            reading.warn(format!(
+                "guard.control_targets: {} is an origin of {}: when it dies, nothing is believed down; name servers that are no origins",
+                target.text, site.name
+            ));
+        }
     }
 }
 

@@ -64,6 +64,7 @@ pub fn load(
         sites: sites::sites(&reading),
         warnings: Vec::new(),
     };
+    guard::warn_of_origins(&reading, &config.guard, &config.sites);
     let warnings = reading.finish()?;
     Ok(Config { warnings, ..config })
 }

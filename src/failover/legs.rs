@@ -9,11 +9,11 @@ use crate::clock::Clock;
 use crate::config::{Origin, ProbeSettings, Site};
 use crate::metrics::SiteMetrics;
 use crate::prober::{Pace, Probe, Prober, Report, Schedule};
-use crate::rule::Policy;
 use crate::rule::address::{Address, Place, RecordType, Role};
 use crate::rule::decision::{OriginView, Pointer, Probed};
 use crate::rule::finding::{Observation, Verdict};
 use crate::rule::health::{Answer, State, Thresholds};
+use crate::rule::{Moment, Policy};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, watch};
@@ -55,6 +55,8 @@ pub(super) struct Watched {
     pub(super) place: Place,
     pub(super) fingerprint: String,
     legs: Vec<Leg>,
+    /// How often it had gone down when a confirmation last ended.
+    confirmed_downs: u64,
 }
 
 /// What one leg answers.
@@ -133,6 +135,7 @@ impl Lookout {
             place: origin.place.clone(),
             fingerprint: origin.probe.fingerprint(&origin.place),
             legs,
+            confirmed_downs: 0,
         }
     }
 }
@@ -177,28 +180,43 @@ impl Watched {
         self.legs.iter().map(|leg| leg.report.borrow().gaps).sum()
     }
 
+    /// When it was last heard of: the end of its newest probe.
+    pub(super) fn heard(&self) -> Option<Moment> {
+        let reports = self.legs.iter().map(|leg| leg.report.borrow());
+        reports
+            .filter_map(|report| Some(report.newest.as_ref()?.finished))
+            .max()
+    }
+
     /// How often one of its legs has gone down so far.
     pub(super) fn downs(&self) -> u64 {
         self.legs.iter().map(|leg| leg.report.borrow().downs).sum()
     }
 
+    /// A confirmation has ended.
+    pub(super) fn confirmed(&mut self) {
+        self.confirmed_downs = self.downs();
+    }
+
     /// Whether a probe that started after `since` contradicts what is
     /// believed: a failure of a leg that is up, or (of an origin somebody
-    /// waits for) a success of one that is down.
-    pub(super) fn doubted(&self, since: crate::rule::Moment, waited_for: bool) -> bool {
-        self.legs.iter().any(|leg| {
-            let report = leg.report.borrow();
-            let Some(newest) = &report.newest else {
-                return false;
-            };
-            let verdict = newest.finding.verdict();
-            newest.started > since
-                && match report.state {
-                    State::Up => verdict == Verdict::Down,
-                    State::Down => waited_for && verdict == Verdict::Up,
-                    State::Unknown => verdict == Verdict::Down,
-                }
-        })
+    /// waits for) a success of one that is down; or whether it went down since
+    /// a confirmation ended, be it with a single probe or with several at once.
+    pub(super) fn doubted(&self, since: Moment, waited_for: bool) -> bool {
+        self.downs() != self.confirmed_downs
+            || self.legs.iter().any(|leg| {
+                let report = leg.report.borrow();
+                let Some(newest) = &report.newest else {
+                    return false;
+                };
+                let verdict = newest.finding.verdict();
+                newest.started > since
+                    && match report.state {
+                        State::Up => verdict == Verdict::Down,
+                        State::Down => waited_for && verdict == Verdict::Up,
+                        State::Unknown => verdict == Verdict::Down,
+                    }
+            })
     }
 
     fn answers(&self, evidence: Evidence, limits: Thresholds, current: bool) -> Vec<Said> {

@@ -7,6 +7,7 @@ use super::site::SiteLoop;
 use crate::clock::Clock;
 use crate::rule::Moment;
 use crate::rule::address::{Place, Role};
+use crate::rule::brakes::HoldReason;
 use crate::rule::decision::Order;
 use crate::rule::health::State;
 use crate::rule::standing::{Freeze, Frozen, KeptPin, Pin, Scope, terms};
@@ -198,8 +199,12 @@ impl SiteLoop {
         }
         let frozen = self.frozen().is_some();
         if std::mem::replace(&mut self.orders.was_frozen, frozen) && !frozen {
-            // What was seen while nothing could be done is not waited out.
+            // What was seen while nothing could be done is not waited out, and
+            // what is lifted is not shown until the next decision.
             self.wait_anew();
+            if self.hold == Some(HoldReason::Frozen) {
+                self.set_hold(None);
+            }
         }
     }
 

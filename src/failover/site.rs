@@ -263,6 +263,8 @@ impl SiteLoop {
             }
         }
         self.tools.guard.hold(&self.site.name, false);
+        // Time may have passed that nobody looked at, and no prober noticed yet.
+        self.absorb().await;
         self.save_wellness().await;
     }
 
@@ -427,13 +429,14 @@ impl SiteLoop {
     /// Takes in what probers and clocks say: proofs, gaps, MAIN's wellness.
     pub(super) async fn absorb(&mut self) {
         let now = self.tools.clock.moment();
-        if self.drift.jumped(&self.tools.clock) {
+        let jumped = self.drift.jumped(&self.tools.clock);
+        if jumped {
             // Time passed that nobody looked at: nothing expires in it.
             self.handle.inbox().alerts.forgive(now.since(self.seen_at));
         }
         self.seen_at = now;
         let gaps = self.origins.iter().map(Watched::gaps).sum();
-        let gap = gaps != self.gaps;
+        let gap = gaps != self.gaps || jumped || self.unheard_of(now);
         self.gaps = gaps;
         let downs = self.origins[self.main()].downs();
         let fell = std::mem::replace(&mut self.main_downs, downs) != downs;
@@ -453,6 +456,14 @@ impl SiteLoop {
         }
         self.take_orders().await;
         self.see_recovery().await;
+    }
+
+    /// Whether nothing came from MAIN's probes for as long as only a gap lasts.
+    fn unheard_of(&self, now: Moment) -> bool {
+        let main = self.main();
+        let probe = &self.site.origins[main].probe;
+        let heard = self.origins[main].heard();
+        heard.is_some_and(|at| now.since(at) > 3 * probe.interval + probe.timeout)
     }
 
     pub(super) async fn prove(&mut self, index: usize) {
@@ -495,6 +506,9 @@ impl SiteLoop {
             ..self.pace
         });
         self.look = None;
+        for origin in self.origins.iter_mut().chain(self.other.as_mut()) {
+            origin.confirmed();
+        }
         self.confirmed_at = self.tools.clock.moment();
         self.next_pass = self.confirmed_at + self.site.probe.interval;
     }

@@ -124,7 +124,10 @@ fn origin(site: &SiteHandle, named: Option<&str>) -> Result<usize, Refusal> {
     };
     (0..origins.len())
         .find(|&index| {
-            Role::of_index(index).to_string() == named || origins[index].place.to_string() == named
+            Role::of_index(index)
+                .to_string()
+                .eq_ignore_ascii_case(named)
+                || origins[index].place.to_string() == named
         })
         .ok_or_else(|| {
             bad(format!(

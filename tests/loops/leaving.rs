@@ -51,6 +51,19 @@ async fn without_any_alert_main_is_left_after_10_to_12_s_and_within_22_of_its_de
     }
 }
 
+/// With `fall = 1` the probe that raises the doubt has settled it for the
+/// health machine already: nothing is left to contradict.
+#[tokio::test(start_paused = true)]
+async fn a_single_failure_that_takes_main_down_starts_a_confirmation_too() {
+    let rig = Rig::resting_with("fall = 1\nconfirm_for = \"3s\"").await;
+    rig.run_for(secs(30)).await;
+    rig.kill(MAIN);
+    let died = rig.now();
+    rig.run_for(secs(30)).await;
+    let failed = rig.first_failure(MAIN, died);
+    about(rig.write_times()[0], failed + secs(3));
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_alert_joins_a_running_confirmation_and_its_counts_carry_on() {
     let mut rig = Rig::resting().await;

@@ -186,6 +186,22 @@ async fn a_machine_that_slept_waits_for_main_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stop_before_a_gap_is_noticed_credits_none_of_it() {
+    let mut rig = Rig::resting().await;
+    flee(&mut rig).await;
+    rig.revive(MAIN);
+    believed_up(&rig).await;
+    rig.run_for(secs(20)).await;
+    tokio::time::advance(secs(400)).await;
+    rig.stop().await;
+    let observed = rig.store.undoubted().map(|undoubted| undoubted.observed);
+    assert!(observed.unwrap_or_default() < secs(1), "{observed:?}");
+    rig.boot();
+    rig.run_for(secs(60)).await;
+    assert_eq!(rig.record(), Some(BACKUP), "{:#?}", rig.story());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_clock_that_is_set_expires_neither_alerts_nor_the_budget() {
     let mut rig = Rig::resting_with("max_switches = 2\nfailback_after = \"1m\"").await;
     flee(&mut rig).await;
