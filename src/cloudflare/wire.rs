@@ -35,9 +35,11 @@ impl Message {
         std::iter::once(self.code).chain(chain).collect()
     }
 
-    /// The message as a person reads it: the innermost says most.
+    /// The message as a person reads it, on one line: the innermost says most.
     pub(super) fn text(&self) -> String {
-        let mut text = format!("{} {}", self.code, self.message.trim());
+        let apart = |c: char| c.is_whitespace() || c.is_control();
+        let words = self.message.split(apart).filter(|word| !word.is_empty());
+        let mut text = format!("{} {}", self.code, words.collect::<Vec<_>>().join(" "));
         for inner in &self.error_chain {
             text.push_str(": ");
             text.push_str(&inner.text());
@@ -256,7 +258,7 @@ mod tests {
         let verified = br#"{"result":{"id":"a","status":"active"},"success":true,"errors":[],
             "messages":[{"code":10000,"message":"This API Token is valid and active","type":null}]}"#;
         assert!(matches!(said(verified), Said::Success));
-        let failed = br#"{"success":false,"errors":[{"code":1004,"message":"DNS Validation Error",
+        let failed = br#"{"success":false,"errors":[{"code":1004,"message":" DNS\nValidation Error",
             "error_chain":[{"code":9005,"message":"Content for A record must be a valid IPv4 address."}]}],
             "messages":[],"result":null}"#;
         let Said::Failure(errors) = said(failed) else {
