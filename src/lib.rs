@@ -26,3 +26,11 @@ pub mod server;
 pub mod store;
 pub mod telemetry;
 pub mod watchdog;
+
+/// What `tests/fuzz` sees of what is private.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::cloudflare::fuzzing as cloudflare;
+    pub use crate::probe::fuzzing as probe;
+}

@@ -153,9 +153,13 @@ pub(super) fn zones(body: &[u8]) -> Result<Page<Zone>, String> {
     })
 }
 
-/// The address records of a list; other types are not ours.
-pub(super) fn records(body: &[u8]) -> Result<Page<Record>, String> {
-    page(body, read_record)
+/// The address records of this name in a list. Other types are not ours, and a
+/// filter that was not understood must not bring in foreign names.
+pub(super) fn records(hostname: &str, body: &[u8]) -> Result<Page<Record>, String> {
+    page(body, |value| {
+        let record = read_record(value)?;
+        Ok(record.filter(|record| record.hostname == hostname))
+    })
 }
 
 /// The one record of an answer.
@@ -299,14 +303,15 @@ mod tests {
     }
 
     #[test]
-    fn other_types_are_passed_over_and_kept_fields_are_compared_without_noise() {
+    fn other_types_and_names_are_passed_over_and_kept_fields_are_compared_without_noise() {
         let body = br#"{"success":true,"errors":[],"messages":[],"result":[
             {"id":"1","type":"A","name":"WWW.example.com","content":"192.0.2.10","proxied":true,"ttl":1,
              "comment":null,"tags":[],"settings":{},"meta":{"x":1},"created_on":"2026-01-01T00:00:00Z",
              "modified_on":"2026-11-22T18:44:44.478123Z","zone_name":"example.com"},
+            {"id":"3","type":"A","name":"other.example.com","content":"192.0.2.30","proxied":true,"ttl":1},
             {"id":"2","type":"MX","name":"www.example.com","content":"mx","ttl":300,"priority":10}],
-            "result_info":{"page":1,"per_page":100,"count":2,"total_count":2,"total_pages":1}}"#;
-        let page = records(body).unwrap();
+            "result_info":{"page":1,"per_page":100,"count":3,"total_count":3,"total_pages":1}}"#;
+        let page = records("www.example.com", body).unwrap();
         assert!(page.last);
         let [record] = page.items.as_slice() else {
             panic!()

@@ -58,6 +58,17 @@ impl Ask {
         }
     }
 
+    /// Asks on a connection that stands.
+    pub(super) async fn answered<S>(&self, stream: S, track: &Track) -> Finding
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        match &self.request {
+            Ok(request) => self.exchange(stream, request.clone(), track).await,
+            Err(what) => Finding::Local(what.clone()),
+        }
+    }
+
     async fn exchange<S>(&self, stream: S, request: Request<Empty<Bytes>>, track: &Track) -> Finding
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -130,10 +141,6 @@ impl Visit for Ask {
     }
 
     async fn visit(&self, ready: &Self::Ready, stream: TcpStream, track: &mut Track) -> Finding {
-        let request = match &self.request {
-            Ok(request) => request.clone(),
-            Err(what) => return Finding::Local(what.clone()),
-        };
         let name = self.tls.as_ref().map(|tls| tls.name.clone());
         match (ready, name) {
             (Some(connector), Some(Ok(name))) => {
@@ -141,14 +148,14 @@ impl Visit for Ask {
                 match connector.connect(name, stream).await {
                     Ok(stream) => {
                         track.enter(Phase::Response);
-                        self.exchange(stream, request, track).await
+                        self.answered(stream, track).await
                     }
                     Err(error) => faults::shaking_hands(&error),
                 }
             }
             _ => {
                 track.enter(Phase::Response);
-                self.exchange(stream, request, track).await
+                self.answered(stream, track).await
             }
         }
     }

@@ -7,6 +7,8 @@
 mod certificate;
 mod dial;
 mod faults;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod http;
 mod tcp;
 mod tls;
