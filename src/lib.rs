@@ -28,3 +28,11 @@ pub mod store;
 pub mod table;
 pub mod telemetry;
 pub mod watchdog;
+
+/// What `tests/fuzz` sees of what is private.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::cloudflare::fuzzing as cloudflare;
+    pub use crate::probe::fuzzing as probe;
+}

@@ -133,19 +133,20 @@ fn name(text: &str) -> Result<(String, &str), String> {
 
 /// The value, without its quotes and escapes.
 fn value(text: &str) -> Result<String, String> {
+    let shown = visible(text);
     if !text.starts_with('"') {
         return match first_quote(text) {
             None => Ok(unescape(text)),
             Some(_) => Err(format!(
-                r#"the value {text} holds a bare double quote: write \" and put the value in quotes"#
+                r#"the value {shown} holds a bare double quote: write \" and put the value in quotes"#
             )),
         };
     }
     let end = closing_quote(text)
-        .ok_or_else(|| format!("the value {text} lacks its closing double quote"))?;
+        .ok_or_else(|| format!("the value {shown} lacks its closing double quote"))?;
     if end + 1 < text.len() {
         return Err(format!(
-            r#"the value {text} goes on after its closing quote: write one matcher for each entry, and \" for a quote inside"#
+            r#"the value {shown} goes on after its closing quote: write one matcher for each entry, and \" for a quote inside"#
         ));
     }
     Ok(unescape(&text[1..end]))
@@ -195,6 +196,15 @@ fn anchored(pattern: &str) -> Result<Regex, String> {
                 regex_reason(&error)
             )
         })
+}
+
+/// The text with line ends and other control characters written out.
+pub(crate) fn visible(text: &str) -> String {
+    let written = |c: char| match c.is_control() {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    };
+    text.chars().map(written).collect()
 }
 
 /// The reason in one line: the crate draws the pattern with an arrow above it.
@@ -310,6 +320,10 @@ mod tests {
             (
                 r#"a="b",c="d""#,
                 r#"the value "b",c="d" goes on after its closing quote: write one matcher for each entry, and \" for a quote inside"#,
+            ),
+            (
+                "a=\"b\nc",
+                r#"the value "b\nc lacks its closing double quote"#,
             ),
             (
                 r#"a=~"(""#,

@@ -443,6 +443,27 @@ fn the_map_has_every_file_of_the_code_and_no_other() {
     assert!(count > there.len());
 }
 
+/// `tests/fuzz` is a crate of its own, which no build here looks at.
+#[test]
+fn every_fuzz_target_is_there_with_inputs_to_begin_with() {
+    let folder = root().join("tests/fuzz");
+    let manifest = std::fs::read_to_string(folder.join("Cargo.toml")).unwrap();
+    let targets: Vec<&str> = manifest
+        .split("[[bin]]\nname = \"")
+        .skip(1)
+        .map(|rest| rest.split('"').next().unwrap())
+        .collect();
+    assert_eq!(targets.len(), 5, "{targets:?}");
+    for target in targets {
+        must_be_there(
+            &folder.join("targets").join(target).with_extension("rs"),
+            target,
+        );
+        let inputs = files(&folder.join("corpus").join(target)).len();
+        assert!((10..=500).contains(&inputs), "{target}: {inputs} inputs");
+    }
+}
+
 #[test]
 fn every_command_and_option_is_told_and_no_other() {
     let rows = table(README, "| command | what it does |");

@@ -37,9 +37,11 @@ impl Message {
         std::iter::once(self.code).chain(chain).collect()
     }
 
-    /// The message as a person reads it: the innermost says most.
+    /// The message as a person reads it, on one line: the innermost says most.
     pub(super) fn text(&self) -> String {
-        let mut text = format!("{} {}", self.code, self.message.trim());
+        let apart = |c: char| c.is_whitespace() || c.is_control();
+        let words = self.message.split(apart).filter(|word| !word.is_empty());
+        let mut text = format!("{} {}", self.code, words.collect::<Vec<_>>().join(" "));
         for inner in &self.error_chain {
             text.push_str(": ");
             text.push_str(&inner.text());
@@ -197,9 +199,13 @@ pub(super) fn token(body: &[u8]) -> Option<Told> {
     })
 }
 
-/// The address records of a list; other types are not ours.
-pub(super) fn records(body: &[u8]) -> Result<Page<Record>, String> {
-    page(body, read_record)
+/// The address records of this name in a list. Other types are not ours, and a
+/// filter that was not understood must not bring in foreign names.
+pub(super) fn records(hostname: &str, body: &[u8]) -> Result<Page<Record>, String> {
+    page(body, |value| {
+        let record = read_record(value)?;
+        Ok(record.filter(|record| record.hostname == hostname))
+    })
 }
 
 /// The one record of an answer.
@@ -302,7 +308,7 @@ mod tests {
         let verified = br#"{"result":{"id":"a","status":"active"},"success":true,"errors":[],
             "messages":[{"code":10000,"message":"This API Token is valid and active","type":null}]}"#;
         assert!(matches!(said(verified), Said::Success));
-        let failed = br#"{"success":false,"errors":[{"code":1004,"message":"DNS Validation Error",
+        let failed = br#"{"success":false,"errors":[{"code":1004,"message":" DNS\nValidation Error",
             "error_chain":[{"code":9005,"message":"Content for A record must be a valid IPv4 address."}]}],
             "messages":[],"result":null}"#;
         let Said::Failure(errors) = said(failed) else {
@@ -378,14 +384,15 @@ mod tests {
     }
 
     #[test]
-    fn other_types_are_passed_over_and_kept_fields_are_compared_without_noise() {
+    fn other_types_and_names_are_passed_over_and_kept_fields_are_compared_without_noise() {
         let body = br#"{"success":true,"errors":[],"messages":[],"result":[
             {"id":"1","type":"A","name":"WWW.example.com","content":"192.0.2.10","proxied":true,"ttl":1,
              "comment":null,"tags":[],"settings":{},"meta":{"x":1},"created_on":"2026-01-01T00:00:00Z",
              "modified_on":"2026-11-22T18:44:44.478123Z","zone_name":"example.com"},
+            {"id":"3","type":"A","name":"other.example.com","content":"192.0.2.30","proxied":true,"ttl":1},
             {"id":"2","type":"MX","name":"www.example.com","content":"mx","ttl":300,"priority":10}],
-            "result_info":{"page":1,"per_page":100,"count":2,"total_count":2,"total_pages":1}}"#;
-        let page = records(body).unwrap();
+            "result_info":{"page":1,"per_page":100,"count":3,"total_count":3,"total_pages":1}}"#;
+        let page = records("www.example.com", body).unwrap();
         assert!(page.last);
         let [record] = page.items.as_slice() else {
             panic!()

@@ -1,5 +1,6 @@
 //! What is wrong with a configuration, all of it at once.
 
+use crate::matcher::visible;
 use std::fmt;
 
 /// One thing that is wrong.
@@ -14,13 +15,14 @@ pub struct Fault {
     pub sentence: String,
 }
 
+/// On one line, whatever the keys and values hold that it repeats.
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.source)?;
+        write!(f, "{}: ", visible(&self.source))?;
         if !self.key.is_empty() {
-            write!(f, "{}: ", self.key)?;
+            write!(f, "{}: ", visible(&self.key))?;
         }
-        f.write_str(&self.sentence)
+        f.write_str(&visible(&self.sentence))
     }
 }
 

@@ -45,7 +45,7 @@ pub(super) struct Track {
 }
 
 impl Track {
-    fn new() -> Track {
+    pub(super) fn new() -> Track {
         Track {
             start: Instant::now(),
             now_in: None,

@@ -108,6 +108,17 @@ impl<M: Manner> Ask<M> {
         Ok(request)
     }
 
+    /// Asks on a connection that stands.
+    pub(super) async fn answered<S>(&self, stream: S, track: &Track) -> Finding
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        match self.dressed() {
+            Ok(request) => self.exchange(stream, request, track).await,
+            Err(what) => Finding::Local(what),
+        }
+    }
+
     async fn exchange<S>(&self, stream: S, request: Request<Empty<Bytes>>, track: &Track) -> Finding
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -177,10 +188,6 @@ impl<M: Manner> Visit for Ask<M> {
     }
 
     async fn visit(&self, ready: &Self::Ready, stream: TcpStream, track: &mut Track) -> Finding {
-        let request = match self.dressed() {
-            Ok(request) => request,
-            Err(what) => return Finding::Local(what),
-        };
         let name = self.tls.as_ref().map(|tls| tls.name.clone());
         match (ready, name) {
             (Some(connector), Some(Ok(name))) => {
@@ -188,14 +195,14 @@ impl<M: Manner> Visit for Ask<M> {
                 match connector.connect(name, stream).await {
                     Ok(stream) => {
                         track.enter(Phase::Response);
-                        self.exchange(stream, request, track).await
+                        self.answered(stream, track).await
                     }
                     Err(error) => faults::shaking_hands(&error),
                 }
             }
             _ => {
                 track.enter(Phase::Response);
-                self.exchange(stream, request, track).await
+                self.answered(stream, track).await
             }
         }
     }

@@ -9,6 +9,8 @@ mod certificate;
 mod dial;
 mod edge;
 mod faults;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod http;
 mod tcp;
 mod tls;

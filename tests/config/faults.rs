@@ -301,6 +301,25 @@ DIR/o.toml: site[2] "shop": main: 104.16.0.1 is Cloudflare's own address: write 
     assert_eq!(faults(text, &env).join("\n"), expected.trim());
 }
 
+/// TOML lets a key hold anything in quotes, and a text go over several lines.
+#[test]
+fn a_fault_is_one_line_whatever_it_repeats() {
+    let cases = [
+        (
+            r#""a\nb" = 1"#,
+            r"cloudflare: unknown key `cloudflare.a\nb`; there are `api_token_file`, `api_token`, `api_url`, `timeout`, `requests_per_5m`",
+        ),
+        (
+            "[alerts]\nwatchdog = '''a=\"b\nc'''",
+            r#"alerts.watchdog: the value "b\nc lacks its closing double quote"#,
+        ),
+    ];
+    for (text, expected) in cases {
+        let told = [format!("DIR/o.toml: {expected}")];
+        assert_eq!(faults(&minimal(text), &[]), told, "{text}");
+    }
+}
+
 #[test]
 fn the_environment_is_told_apart_from_what_kubernetes_sets() {
     let cases = [
