@@ -103,6 +103,7 @@ impl SiteLoop {
         let mut gaps = None;
         let mut settle_by = self.tools.clock.moment() + self.patience();
         let mut was_blind = false;
+        let mut saw_again = false;
         loop {
             self.absorb().await;
             let first = gaps.is_none();
@@ -131,7 +132,11 @@ impl SiteLoop {
                 // What failed while we saw nothing speaks of us.
                 was_blind = false;
                 self.begin_trial();
-                settle_by = self.tools.clock.moment() + self.patience();
+                if !std::mem::replace(&mut saw_again, true) {
+                    // Once: a target that comes and goes must not keep us from
+                    // saying that it cannot be told.
+                    settle_by = self.tools.clock.moment() + self.patience();
+                }
                 continue;
             }
             was_blind |= sight == Sight::Blind;

@@ -7,8 +7,9 @@ use originswitch::sandbox::faults::{Effect, Fault, Matcher};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-const MEMBERS: [&str; 9] = [
+const MEMBERS: [&str; 10] = [
     "alert",
+    "freeze",
     "frozen",
     "hold",
     "hostnames",

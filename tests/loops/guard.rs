@@ -449,3 +449,22 @@ async fn returns_and_flights_from_a_backup_are_not_braked() {
     fleet.run_for(secs(5)).await;
     assert_eq!(fleet.sites[gone].record(), Some(MAIN));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_comes_and_goes_ends_in_a_hold_and_not_in_silence() {
+    for mood in [
+        Mood::Alternating,
+        Mood::Flapping(secs(1), secs(1)),
+        Mood::Flapping(ms(500), secs(1)),
+        Mood::Flapping(ms(2_500), secs(1)),
+    ] {
+        let mut rig = with_targets(1, 1, "").await;
+        targets_are(&rig, &mood);
+        rig.kill(MAIN);
+        rig.alert(Firing);
+        rig.run_for(secs(60)).await;
+        let told = rig.status().hold.is_some();
+        let left = rig.record() == Some(BACKUP);
+        assert!(told || left, "{mood:?} {:#?}", rig.story());
+    }
+}
