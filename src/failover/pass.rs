@@ -27,6 +27,8 @@ pub(super) struct Pass {
     pub(super) asked_for: bool,
     /// A read before a write took so long that it was decided again.
     pub(super) slow_read: bool,
+    /// The gaps that were known when its confirmation began.
+    pub(super) gaps: Option<u64>,
     pub(super) answers: Vec<oneshot::Sender<Arc<Decision>>>,
 }
 
@@ -39,6 +41,7 @@ impl SiteLoop {
             by_hand: false,
             asked_for: false,
             slow_read: false,
+            gaps: None,
             answers: Vec::new(),
         }
     }
