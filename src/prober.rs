@@ -67,6 +67,8 @@ pub struct Report {
     /// How often it has gone down so far: an outage may begin and end between
     /// two looks at the state, when results come all at once.
     pub downs: u64,
+    /// How often it has come up so far.
+    pub ups: u64,
 }
 
 /// The settings of one loop.
@@ -124,6 +126,7 @@ struct Loop {
     trial: (u64, Trial),
     gaps: u64,
     downs: u64,
+    ups: u64,
     pace: Pace,
     last_launch: Option<Moment>,
     last_nudge: Option<Moment>,
@@ -142,6 +145,7 @@ impl Prober {
             trial: (pace.confirming.unwrap_or(0), Trial::default()),
             gaps: 0,
             downs: 0,
+            ups: 0,
             pace,
             last_launch: None,
             last_nudge: None,
@@ -256,6 +260,7 @@ impl Prober {
         let transition = state.health.observe(&seen, self.schedule.limits);
         if let Some(transition) = transition {
             state.downs += u64::from(transition.to == State::Down);
+            state.ups += u64::from(transition.to == State::Up);
             self.witness.changed(transition, &seen);
         }
         let in_trial = confirming.is_some() && confirming == state.pace.confirming;
@@ -279,6 +284,7 @@ impl Prober {
             report.trial = state.trial;
             report.gaps = state.gaps;
             report.downs = state.downs;
+            report.ups = state.ups;
             if let Some(seen) = seen {
                 let seen = Arc::new(seen);
                 if in_trial {

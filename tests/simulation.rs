@@ -18,13 +18,15 @@
 //! | `sky` | how Cloudflare does |
 //! | `play` | the real loops live through it |
 //! | `judge` | the world's truth, entry by entry |
-//! | `shots` | what probes say, in the judge's own reading |
+//! | `shots`, `alarms` | what probes and alerts say, in the judge's own reading |
 //! | `writes` | what is checked when a write is sent |
 //! | `history` | what is checked of the history, and at the end |
 //! | `progress` | that a dead origin is left in time |
 //! | `report` | what is shown of an incident that broke a law |
 //! | `tally` | whether the simulation goes where it is to go |
 
+#[path = "simulation/alarms.rs"]
+mod alarms;
 #[path = "simulation/history.rs"]
 mod history;
 #[path = "simulation/incident.rs"]
@@ -89,10 +91,11 @@ fn shard(shard: u64) {
     for seed in seeds.filter(|seed| seed % SHARDS == shard) {
         let incident = Incident::of(seed);
         let played = play::play(&incident, &metrics);
-        if let Some(found) = judge::judge(&incident, &played) {
+        let judged = judge::judge(&incident, &played);
+        if let Some(found) = &judged.broken {
             broken.entry(found.law).or_insert((seed, 0)).1 += 1;
         }
-        tally.add(&incident, &played);
+        tally.add(&incident, &played, &judged);
     }
     println!("{tally}");
     let mut text = String::new();
@@ -157,7 +160,8 @@ fn everything_happens() {
     let mut tally = Tally::default();
     for seed in 0..2_000 {
         let incident = Incident::of(seed);
-        tally.add(&incident, &play::play(&incident, &metrics));
+        let played = play::play(&incident, &metrics);
+        tally.add(&incident, &played, &judge::judge(&incident, &played));
     }
     for name in EVERYTHING {
         assert!(tally.of(name) > 0, "{name} never happens:\n{tally}");

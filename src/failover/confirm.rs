@@ -100,16 +100,17 @@ impl SiteLoop {
     /// Looks at what the probes say after each of them, until the rule needs
     /// no further answer.
     async fn confirm(&mut self, pass: &mut Pass) -> Option<(Snapshot, Plan)> {
-        let mut gaps = None;
+        let mut begins = true;
         let mut settle_by = self.tools.clock.moment() + self.patience();
         let mut was_blind = false;
         let mut saw_again = false;
         loop {
             self.absorb().await;
-            let first = gaps.is_none();
-            if *gaps.get_or_insert(self.gaps()) != self.gaps() {
-                // What lies before a gap is not joined to what comes after.
-                gaps = Some(self.gaps());
+            let first = std::mem::take(&mut begins);
+            if *pass.gaps.get_or_insert(self.gaps()) != self.gaps() {
+                // What lies before a gap is not joined to what comes after, be
+                // it one that fell into the read before a write.
+                pass.gaps = Some(self.gaps());
                 self.begin_trial();
                 settle_by = self.tools.clock.moment() + self.patience();
             }

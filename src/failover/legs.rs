@@ -55,8 +55,8 @@ pub(super) struct Watched {
     pub(super) place: Place,
     pub(super) fingerprint: String,
     legs: Vec<Leg>,
-    /// How often it had gone down when a confirmation last ended.
-    confirmed_downs: u64,
+    /// How often it had gone down, and come up, when a confirmation last ended.
+    confirmed: (u64, u64),
 }
 
 /// What one leg answers.
@@ -135,7 +135,7 @@ impl Lookout {
             place: origin.place.clone(),
             fingerprint: origin.probe.fingerprint(&origin.place),
             legs,
-            confirmed_downs: 0,
+            confirmed: (0, 0),
         }
     }
 }
@@ -157,6 +157,24 @@ pub(super) fn schedule(probe: &ProbeSettings, policy: &Policy, number: u64) -> S
             fall: policy.fall,
             rise: policy.rise,
         },
+    }
+}
+
+impl Leg {
+    /// Whether its newest probe, if that started after `since`, is a failure
+    /// where it is up, or a success where it is down and somebody waits for it.
+    fn contradicts(&self, since: Moment, waited_for: bool) -> bool {
+        let report = self.report.borrow();
+        let Some(newest) = &report.newest else {
+            return false;
+        };
+        let verdict = newest.finding.verdict();
+        newest.started > since
+            && match report.state {
+                State::Up => verdict == Verdict::Down,
+                State::Down => waited_for && verdict == Verdict::Up,
+                State::Unknown => verdict == Verdict::Down,
+            }
     }
 }
 
@@ -193,30 +211,27 @@ impl Watched {
         self.legs.iter().map(|leg| leg.report.borrow().downs).sum()
     }
 
-    /// A confirmation has ended.
-    pub(super) fn confirmed(&mut self) {
-        self.confirmed_downs = self.downs();
+    fn ups(&self) -> u64 {
+        self.legs.iter().map(|leg| leg.report.borrow().ups).sum()
     }
 
-    /// Whether a probe that started after `since` contradicts what is
-    /// believed: a failure of a leg that is up, or (of an origin somebody
-    /// waits for) a success of one that is down; or whether it went down since
-    /// a confirmation ended, be it with a single probe or with several at once.
+    /// A confirmation has ended.
+    pub(super) fn confirmed(&mut self) {
+        self.confirmed = (self.downs(), self.ups());
+    }
+
+    /// Whether there is something to confirm: since a confirmation ended it
+    /// went down or (where somebody waits for it) came up, be it with a single
+    /// probe or with several at once; or a probe that started after `since`
+    /// contradicts what is believed.
     pub(super) fn doubted(&self, since: Moment, waited_for: bool) -> bool {
-        self.downs() != self.confirmed_downs
-            || self.legs.iter().any(|leg| {
-                let report = leg.report.borrow();
-                let Some(newest) = &report.newest else {
-                    return false;
-                };
-                let verdict = newest.finding.verdict();
-                newest.started > since
-                    && match report.state {
-                        State::Up => verdict == Verdict::Down,
-                        State::Down => waited_for && verdict == Verdict::Up,
-                        State::Unknown => verdict == Verdict::Down,
-                    }
-            })
+        let (downs, ups) = self.confirmed;
+        self.downs() != downs
+            || (waited_for && self.ups() != ups)
+            || self
+                .legs
+                .iter()
+                .any(|leg| leg.contradicts(since, waited_for))
     }
 
     fn answers(&self, evidence: Evidence, limits: Thresholds, current: bool) -> Vec<Said> {

@@ -31,6 +31,8 @@ pub(super) struct Pass {
     pub(super) asked_for: bool,
     /// A read before a write took so long that it was decided again.
     pub(super) slow_read: bool,
+    /// The gaps that were known when its confirmation began.
+    pub(super) gaps: Option<u64>,
     /// A pin that somebody wants, until it is known whether it can be had.
     pub(super) wish: Option<PinWish>,
     pub(super) answers: Vec<oneshot::Sender<Answer>>,
@@ -46,6 +48,7 @@ impl SiteLoop {
             asked_for: false,
             slow_read: false,
             wish: None,
+            gaps: None,
             answers: Vec::new(),
         }
     }

@@ -64,6 +64,23 @@ async fn a_single_failure_that_takes_main_down_starts_a_confirmation_too() {
     about(rig.write_times()[0], failed + secs(3));
 }
 
+/// The same the other way round: with `rise = 1` the first success of an origin
+/// that a dead site waits for has brought it up already.
+#[tokio::test(start_paused = true)]
+async fn a_single_success_that_brings_an_origin_up_starts_a_confirmation_too() {
+    let rig = Rig::resting_with("rise = 1\nfall = 2\nconfirm_for = \"3s\"").await;
+    rig.kill(MAIN);
+    rig.kill(BACKUP);
+    rig.run_for(secs(60)).await;
+    assert_eq!(rig.reason(), "all_down");
+    rig.revive(BACKUP);
+    let revived = rig.now();
+    rig.run_for(secs(30)).await;
+    let log = rig.origins.log_of(&rig.address(BACKUP));
+    let seen = log.iter().find(|p| rig.at(p.started) >= revived).unwrap();
+    about(rig.write_times()[0], rig.at(seen.started) + secs(3));
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_alert_joins_a_running_confirmation_and_its_counts_carry_on() {
     let mut rig = Rig::resting().await;

@@ -2,6 +2,7 @@
 
 use crate::about;
 use crate::support::world::*;
+use originswitch::failover::Urgency;
 use originswitch::rule::alerts::AlertStatus::{Firing, Resolved};
 
 async fn flee(rig: &mut Rig) {
@@ -163,6 +164,31 @@ async fn a_stalled_scheduler_joins_nothing_from_before_to_what_comes_after() {
     tokio::time::advance(secs(100)).await;
     rig.run_for(secs(60)).await;
     assert!(rig.writes().is_empty(), "{:#?}", rig.story());
+}
+
+/// Cloudflare takes so long to answer the read before the write that it is
+/// decided again; the gap lies in between.
+#[tokio::test(start_paused = true)]
+async fn a_gap_during_the_read_before_a_write_starts_the_confirmation_again() {
+    let rig = Rig::resting().await;
+    rig.run_for(secs(30)).await;
+    rig.mood(MAIN, Mood::Swallowing);
+    rig.dns.reads_are(ReadFate::Delayed(secs(5)));
+    // A read for a flight is the one before a write.
+    let asked = |rig: &Rig| rig.dns.reads().last().unwrap().urgency == Urgency::Flight;
+    rig.until(secs(40), asked).await;
+    rig.clock.step(3_600_000);
+    let set = rig.now();
+    rig.run_for(secs(6)).await;
+    rig.dns.reads_are(ReadFate::Answered);
+    rig.run_for(secs(30)).await;
+    // Ten seconds from the start of the first failure after it.
+    let first = rig.first_failure(MAIN, set);
+    assert!(
+        rig.write_times()[0] >= first + secs(10),
+        "{:#?}",
+        rig.story()
+    );
 }
 
 #[tokio::test(start_paused = true)]

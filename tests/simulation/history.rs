@@ -1,10 +1,10 @@
 //! What is checked when a row of the history is written, and at the end.
 
-use super::judge::{Found, Judge, Row, Site};
+use super::judge::{Asked, Found, Judge, Row, Site};
 use super::play::Held;
+use super::progress::bound;
 use super::sky::Sky;
 use crate::world::{Entry, WriteFate};
-use originswitch::rule::decision::SwitchResult;
 use std::time::Duration;
 
 const TRUE: &str = "9: the history tells what happened";
@@ -76,14 +76,14 @@ impl Judge<'_> {
         let acted = write.is_some_and(|write| truth.writes[write].acted.is_some());
         let sent = write.map(|write| &truth.writes[write]);
         let what = || Some((TRUE, format!("{decision:?} of {sent:?}")));
-        let right = match decision.result {
-            Some(SwitchResult::Confirmed | SwitchResult::Ineffective) => *applied == Some(true),
-            Some(SwitchResult::Rejected) => {
+        let right = match decision.result.map_or("", |result| result.as_str()) {
+            "rejected" => {
                 *applied == Some(false)
                     && sent.is_none_or(|sent| sent.answered == Some(WriteFate::Rejected))
             }
-            Some(SwitchResult::DryRun) => false,
-            Some(SwitchResult::Unconfirmed) | None => *applied != Some(true),
+            "dry_run" => false,
+            "unconfirmed" | "" => *applied != Some(true),
+            _ => *applied == Some(true),
         };
         if !right || (!hidden && *applied == Some(true) && !acted && sent.is_some()) {
             return what();
@@ -100,7 +100,19 @@ impl Judge<'_> {
             .or_else(|| self.all_told(site))
             .or_else(|| self.unspoilt(site))
             .or_else(|| self.nothing_counted(site))
+            .or_else(|| self.all_answered(site, end))
             .or_else(|| self.at_rest(site, end))
+    }
+
+    /// Whoever asked a loop that did not end was answered.
+    fn all_answered(&self, site: usize, end: Duration) -> Found {
+        let truth = &self.sites[site];
+        let bound = bound(truth.plan) + Duration::from_secs(60);
+        let waits = |asked: &&Asked| {
+            asked.replied.is_none() && asked.boot == truth.boot_number() && asked.at + bound < end
+        };
+        let asked = truth.asked.iter().find(waits)?;
+        Some(("who asks is answered", format!("{asked:?}")))
     }
 
     /// No row stays open, where the disk took everything.

@@ -93,9 +93,11 @@ pub enum Hand {
     Points(usize),
     /// They change what is not ours: the TTL and the comment.
     Touches(u32),
-    /// They delete a record.
+    /// They point one of them to it, and leave the others.
+    Splits(usize),
+    /// They delete them.
     Deletes,
-    /// They add a second one.
+    /// They add one more.
     Doubles,
 }
 
@@ -118,6 +120,8 @@ pub enum Event {
     /// Time passes in which nothing runs.
     Stall(Duration),
     Hand(usize, Hand),
+    /// The same, so many milliseconds after the next step of a switch.
+    HandAfter(usize, Step, u64, Hand),
     Wish(usize, Wish),
     /// All is well again, but for at most one origin of each site.
     Heal(Vec<Option<usize>>),

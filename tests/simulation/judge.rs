@@ -2,7 +2,8 @@
 //! checks after each what must always hold. It knows the world's own truth and
 //! the words of the design, and calls nothing of the code under test.
 
-use super::incident::{Event, Hand, Incident, Wish};
+use super::alarms::{Alarms, Post};
+use super::incident::{Event, Incident, Wish};
 use super::plans::Plan;
 use super::play::{Held, Outcome, Played, epoch};
 use super::progress::Progress;
@@ -10,10 +11,8 @@ use super::shots::{Limits, Shots};
 use super::sky::Sky;
 use crate::world::{Cut, Disk, Entry, Mood, WriteFate};
 use jiff::Timestamp;
-use originswitch::rule::alerts::AlertStatus;
 use originswitch::rule::decision::Decision;
 use originswitch::rule::finding::Verdict;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,14 +32,6 @@ pub type Broken = (&'static str, String);
 
 /// What the judge finds wrong, if anything is.
 pub type Found = Option<Broken>;
-
-/// An alert as the loop that runs was told of it.
-#[derive(Debug, Clone, Copy)]
-pub struct Alarm {
-    pub status: AlertStatus,
-    pub starts: Option<Duration>,
-    pub received: Duration,
-}
 
 /// A write, and what is known of it.
 #[derive(Debug, Clone)]
@@ -71,6 +62,7 @@ pub struct Row {
 /// What somebody asked for.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked {
+    pub at: Duration,
     pub boot: usize,
     pub event: usize,
     pub wish: Wish,
@@ -95,9 +87,7 @@ pub struct Site<'a> {
     pub seen: Vec<(Duration, usize)>,
     pub writes: Vec<Sent>,
     pub rows: Vec<Row>,
-    pub alarms: BTreeMap<u64, Alarm>,
-    /// Each time a post said that an alert fires.
-    pub posts: Vec<Duration>,
+    pub alarms: Alarms,
     pub asked: Vec<Asked>,
     /// Versions that other hands made, and when.
     pub edits: Vec<(Duration, usize)>,
@@ -133,28 +123,24 @@ pub struct Judge<'a> {
     pub settled: Vec<bool>,
 }
 
-/// Judges an incident: the first violation, if there is one.
-pub fn judge(incident: &Incident, played: &Played) -> Option<Violation> {
+/// What the judge says of an incident.
+#[derive(Debug)]
+pub struct Judged {
+    /// The first law that was broken.
+    pub broken: Option<Violation>,
+    /// The longest that a dead origin was kept, as a part of what it may be.
+    pub longest: f64,
+}
+
+/// Judges an incident.
+pub fn judge(incident: &Incident, played: &Played) -> Judged {
     let mut judge = Judge::of(incident, played);
-    for (at, entry) in &played.journal {
-        if let Some((site, (law, what))) = judge.take(*at, entry) {
-            return Some(Violation {
-                law,
-                at: *at,
-                site,
-                what,
-            });
-        }
+    let broken = judge.all(played);
+    let longest = judge.sites.iter().map(|site| site.progress.longest);
+    Judged {
+        broken,
+        longest: longest.fold(0.0, f64::max),
     }
-    (0..judge.sites.len()).find_map(|site| {
-        let (law, what) = judge.at_the_end(site, played.end)?;
-        Some(Violation {
-            law,
-            at: played.end,
-            site,
-            what,
-        })
-    })
 }
 
 impl<'a> Judge<'a> {
@@ -177,6 +163,24 @@ impl<'a> Judge<'a> {
             stirred: Duration::ZERO,
             healed: None,
         }
+    }
+
+    /// The first violation, if there is one.
+    fn all(&mut self, played: &Played) -> Option<Violation> {
+        let violation = |at, (site, (law, what))| Violation {
+            law,
+            at,
+            site,
+            what,
+        };
+        for (at, entry) in &played.journal {
+            if let Some(found) = self.take(*at, entry) {
+                return Some(violation(*at, found));
+            }
+        }
+        let at_the_end = |site| Some((site, self.at_the_end(site, played.end)?));
+        let found = (0..self.sites.len()).find_map(at_the_end)?;
+        Some(violation(played.end, found))
     }
 
     pub fn offset(&self) -> i64 {
@@ -304,7 +308,16 @@ impl<'a> Judge<'a> {
             }
             Event::Sky(sky) => self.sky(*sky, at),
             Event::Alert(site, identity, status, starts) => {
-                self.sites[*site].alarm(*identity, *status, *starts, at);
+                let post = Post {
+                    status: *status,
+                    starts: *starts,
+                    received: at,
+                };
+                if self.sites[*site].runs_since().is_some() {
+                    self.sites[*site]
+                        .alarms
+                        .take(*identity, post, self.incident.ttl);
+                }
             }
             Event::Clock(seconds) => self.offsets.push((at, self.offset() + seconds * 1_000)),
             Event::Stall(time) => {
@@ -317,13 +330,8 @@ impl<'a> Judge<'a> {
                 self.settled[*site] = true;
                 self.sites[*site].ask(Wish::Release, number, at);
             }
-            Event::Hand(
-                site,
-                Hand::Points(_) | Hand::Touches(_) | Hand::Deletes | Hand::Doubles,
-            ) => {
-                self.sites[*site].progress.stir(at);
-            }
-            Event::Disk(..) | Event::Crash(..) => {}
+            Event::Hand(site, _) => self.sites[*site].progress.stir(at),
+            Event::Disk(..) | Event::Crash(..) | Event::HandAfter(..) => {}
         }
     }
 
@@ -370,8 +378,7 @@ impl<'a> Site<'a> {
             seen: Vec::new(),
             writes: Vec::new(),
             rows: Vec::new(),
-            alarms: BTreeMap::new(),
-            posts: Vec::new(),
+            alarms: Alarms::default(),
             asked: Vec::new(),
             edits: Vec::new(),
             moods: vec![(Duration::ZERO, Mood::Up); addresses],
@@ -421,8 +428,7 @@ impl<'a> Site<'a> {
             self.fresh[address] = probers.len();
         }
         self.read = None;
-        self.alarms.clear();
-        self.posts.clear();
+        self.alarms = Alarms::default();
         self.progress.stir(at);
     }
 
@@ -474,6 +480,7 @@ impl<'a> Site<'a> {
     fn ask(&mut self, wish: Wish, event: usize, at: Duration) {
         if self.runs_since().is_some() {
             self.asked.push(Asked {
+                at,
                 boot: self.boot_number(),
                 event,
                 wish,
@@ -488,39 +495,5 @@ impl<'a> Site<'a> {
             asked.replied = Some(at);
         }
         self.progress.stir(at);
-    }
-
-    /// The word of an alert: a newer start wins; for the same start, resolved
-    /// beats firing; what has no start is the newest word.
-    fn alarm(
-        &mut self,
-        identity: u64,
-        status: AlertStatus,
-        starts: Option<Duration>,
-        at: Duration,
-    ) {
-        if self.runs_since().is_none() {
-            return;
-        }
-        if status == AlertStatus::Firing {
-            self.posts.push(at);
-        }
-        let fresh = Alarm {
-            status,
-            starts,
-            received: at,
-        };
-        let known = self.alarms.entry(identity).or_insert(fresh);
-        let newer = match (known.starts, starts) {
-            (Some(known), Some(given)) if given < known => return,
-            (Some(known), Some(given)) => given > known,
-            _ => true,
-        };
-        if newer || known.status == AlertStatus::Firing {
-            *known = Alarm {
-                starts: starts.or(known.starts),
-                ..fresh
-            };
-        }
     }
 }

@@ -39,7 +39,7 @@ static CONFIG: LazyLock<Config> = LazyLock::new(|| {
         let place = |origin| format!("{:?}", place(site, origin).to_string());
         let backups: Vec<String> = (1..ORIGINS).map(place).collect();
         format!(
-            "[[site]]\nname = \"s{site}\"\nhostname = \"s{site}.example.com\"\n\
+            "[[site]]\nname = \"s{site}\"\nhostname = [\"s{site}.example.com\", \"www.s{site}.example.com\"]\n\
              zone = \"example.com\"\nmain = {}\nbackup = [{}]\n",
             place(0),
             backups.join(", ")
@@ -97,7 +97,9 @@ fn plan(chance: &mut Chance, number: usize) -> Plan {
         place: like.origins[index].place.clone(),
         probe: probe.clone(),
     };
+    let hostnames = chance.weighed(&[(4, 1), (1, 2)]);
     let site = Site {
+        hostnames: like.hostnames[..hostnames].to_vec(),
         origins: (0..origins).map(origin).collect(),
         policy: policy(chance, &like.policy),
         probe: probe.clone(),

@@ -47,7 +47,7 @@ pub enum Held {
 struct Stage {
     rig: Rig,
     /// The records as people made them, but for their content.
-    made: Record,
+    made: Vec<Record>,
 }
 
 struct World<'a> {
@@ -61,15 +61,24 @@ struct World<'a> {
     reboot: Option<Duration>,
     /// How long the next crash takes.
     pause: Duration,
-    /// When the process dies, once that is settled.
-    due: Arc<Mutex<Option<Duration>>>,
+    /// What happens soon because a step of a switch was taken, and when.
+    due: Arc<Mutex<Vec<(Duration, Due)>>>,
 }
 
-/// What is waited for between a step of a switch and the crash.
+/// What happens soon.
+#[derive(Debug, Clone, Copy)]
+enum Due {
+    Crash,
+    Hand(usize, Hand),
+}
+
+/// What follows a step of a switch.
 #[derive(Debug, Clone, Copy)]
 enum Then {
+    /// A crash, so many polls later.
     Polls(u64),
-    Millis(u64),
+    /// This, so many milliseconds later.
+    Soon(u64, Due),
 }
 
 /// Plays an incident to its end.
@@ -113,7 +122,7 @@ impl<'a> World<'a> {
             rig.blown = world.blown.clone();
             rig.told(&mut chance, &journal, number);
             rig.dns.weather(Box::new(skies.clone()));
-            let made = rig.dns.records()[0].clone();
+            let made = rig.dns.records();
             world.stages.push(Stage { rig, made });
         }
         world
@@ -131,8 +140,8 @@ impl<'a> World<'a> {
     /// Lets time pass until `at`, while the process may die and begin again.
     async fn until(&mut self, at: Duration) {
         loop {
-            let due = *self.due.lock().unwrap();
-            let next = [self.reboot, due].into_iter().flatten().min();
+            let soon = self.due.lock().unwrap().iter().map(|due| due.0).min();
+            let next = [self.reboot, soon].into_iter().flatten().min();
             let next = next.map_or(at, |next| next.min(at));
             let wait = next.saturating_sub(self.journal.now());
             tokio::select! {
@@ -144,15 +153,28 @@ impl<'a> World<'a> {
                 }
                 () = tokio::time::sleep(wait) => {
                     let now = self.journal.now();
-                    if due.is_some_and(|due| due <= now) {
-                        self.crash().await;
+                    if let Some(due) = self.take_due(now) {
+                        self.happen(due).await;
                     } else if self.reboot.is_some_and(|reboot| reboot <= now) {
                         self.boot();
-                    } else {
+                    } else if at <= now {
                         return;
                     }
                 }
             }
+        }
+    }
+
+    fn take_due(&self, now: Duration) -> Option<Due> {
+        let mut due = self.due.lock().unwrap();
+        let index = due.iter().position(|due| due.0 <= now)?;
+        Some(due.swap_remove(index).1)
+    }
+
+    async fn happen(&mut self, due: Due) {
+        match due {
+            Due::Crash => self.crash().await,
+            Due::Hand(site, hand) => self.hand(site, hand),
         }
     }
 
@@ -165,7 +187,6 @@ impl<'a> World<'a> {
 
     /// The process is gone, with all its sites.
     async fn crash(&mut self) {
-        *self.due.lock().unwrap() = None;
         if self.reboot.is_some() {
             return;
         }
@@ -176,7 +197,9 @@ impl<'a> World<'a> {
     }
 
     async fn perform(&mut self, number: usize, event: &Event) {
-        self.journal.note(Entry::Event(number));
+        if !matches!(event, Event::Settle(_)) {
+            self.journal.note(Entry::Event(number));
+        }
         match event {
             Event::Mood(site, address, mood) => {
                 let origins = &self.stages[*site].rig.origins;
@@ -203,9 +226,18 @@ impl<'a> World<'a> {
             Event::Clock(seconds) => self.clock.step(seconds * 1_000),
             Event::Stall(time) => tokio::time::advance(*time).await,
             Event::Hand(site, hand) => self.hand(*site, *hand),
+            Event::HandAfter(site, step, millis, hand) => {
+                self.set_trap(*site, *step, Then::Soon(*millis, Due::Hand(*site, *hand)));
+            }
             Event::Wish(site, wish) => self.wish(*site, *wish, number),
             Event::Heal(dead) => self.heal(dead),
-            Event::Settle(site) => self.wish(*site, Wish::Release, number),
+            Event::Settle(site) => {
+                while self.reboot.is_some() {
+                    self.until(self.journal.now() + secs(30)).await;
+                }
+                self.journal.note(Entry::Event(number));
+                self.wish(*site, Wish::Release, number);
+            }
         }
     }
 
@@ -229,11 +261,13 @@ impl<'a> World<'a> {
             }
             Strike::Polls(polls) => rig.fuse.light(polls),
             Strike::PollsAfter(step, polls) => self.set_trap(site, step, Then::Polls(polls)),
-            Strike::MillisAfter(step, millis) => self.set_trap(site, step, Then::Millis(millis)),
+            Strike::MillisAfter(step, millis) => {
+                self.set_trap(site, step, Then::Soon(millis, Due::Crash));
+            }
         }
     }
 
-    /// The crash strikes where `step` is taken next.
+    /// Something happens when `step` is taken next.
     fn set_trap(&self, site: usize, step: Step, then: Then) {
         let (due, blown) = (self.due.clone(), self.blown.clone());
         let fuse = self.stages[site].rig.fuse.clone();
@@ -243,8 +277,8 @@ impl<'a> World<'a> {
             }
             match then {
                 Then::Polls(polls) => fuse.light(polls),
-                Then::Millis(millis) => {
-                    *due.lock().unwrap() = Some(at + ms(millis));
+                Then::Soon(millis, what) => {
+                    due.lock().unwrap().push((at + ms(millis), what));
                     blown.notify_one();
                 }
             }
@@ -253,33 +287,37 @@ impl<'a> World<'a> {
     }
 
     fn hand(&mut self, site: usize, hand: Hand) {
-        let stage = &mut self.stages[site];
-        let dns = &stage.rig.dns;
+        let plan = &self.incident.plans[site];
+        let Stage { rig, made } = &mut self.stages[site];
         match hand {
-            Hand::Points(to) => {
-                let address = self.incident.plans[site].address(to).to_string();
-                dns.edit(&address);
+            Hand::Points(to) => rig.dns.edit(&plan.address(to).to_string()),
+            Hand::Splits(to) => {
+                let now = rig.dns.time().1;
+                let content = plan.address(to).to_string();
+                rig.dns.edit_records(|records| {
+                    if let Some(record) = records.last_mut() {
+                        record.content = content;
+                        record.modified_on = Some(now);
+                    }
+                });
             }
             Hand::Touches(ttl) => {
                 let rest = format!("a comment of {ttl}");
-                stage.made.ttl = ttl;
-                stage.made.rest.clone_from(&rest);
-                dns.edit_records(|records| {
+                let touch = |records: &mut Vec<Record>| {
                     for record in records {
                         record.ttl = ttl;
                         record.rest.clone_from(&rest);
                     }
-                });
+                };
+                touch(made);
+                rig.dns.edit_records(touch);
             }
-            Hand::Deletes => dns.edit_records(Vec::clear),
+            Hand::Deletes => rig.dns.edit_records(Vec::clear),
             Hand::Doubles => {
-                let mut second = stage.made.clone();
-                second.id.push_str("-2");
-                second.content = self.incident.plans[site].foreign.to_string();
-                dns.edit_records(|records| {
-                    records.truncate(1);
-                    records.push(second);
-                });
+                let mut one_more = made[0].clone();
+                one_more.id.push_str("-2");
+                one_more.content = plan.foreign.to_string();
+                rig.dns.edit_records(|records| records.push(one_more));
             }
         }
     }
@@ -306,8 +344,11 @@ impl<'a> World<'a> {
 
     fn heal(&mut self, dead: &[Option<usize>]) {
         self.skies.set(Sky::Clear);
+        self.journal.forget_traps();
+        self.due.lock().unwrap().clear();
         for (site, stage) in self.stages.iter().enumerate() {
             let plan = &self.incident.plans[site];
+            stage.rig.fuse.quench();
             for (number, address) in plan.addresses().enumerate() {
                 let mood = if dead[site] == Some(number) {
                     Mood::Refusing
@@ -318,9 +359,12 @@ impl<'a> World<'a> {
                 stage.rig.origins.cut(address, None);
             }
             stage.rig.store.disk(Disk::Fine);
-            if stage.rig.dns.records().len() != 1 {
-                let made = stage.made.clone();
-                stage.rig.dns.edit_records(|records| *records = vec![made]);
+            if held(plan, &stage.rig.dns.records()) == Held::Odd {
+                let (now, mut made) = (stage.rig.dns.time().1, stage.made.clone());
+                for record in &mut made {
+                    record.modified_on = Some(now);
+                }
+                stage.rig.dns.edit_records(|records| *records = made);
             }
         }
     }
@@ -339,10 +383,12 @@ fn signed(time: Duration) -> jiff::SignedDuration {
 fn prepare(rig: &mut Rig, plan: &Plan) {
     let first = plan.address(plan.first.unwrap_or(plan.places.len()));
     rig.dns.edit_records(|records| {
-        records[0].content = first.to_string();
-        if let Some(ttl) = plan.dns_only {
-            records[0].proxied = false;
-            records[0].ttl = ttl;
+        for record in records {
+            record.content = first.to_string();
+            if let Some(ttl) = plan.dns_only {
+                record.proxied = false;
+                record.ttl = ttl;
+            }
         }
     });
 }
@@ -416,32 +462,39 @@ impl World<'_> {
 }
 
 impl Stage {
+    /// How a record differs from what people made it, but for its content.
+    fn spoilt(&self, mut record: Record) -> Option<String> {
+        let made = self.made.iter().find(|made| made.id == record.id)?;
+        record.content.clone_from(&made.content);
+        record.modified_on = made.modified_on;
+        (record != *made).then(|| format!("{record:?} where people made {made:?}"))
+    }
+
     fn outcome(&self, plan: &Plan) -> Outcome {
         let newest = self.rig.dns.newest();
         let versions = (0..=newest).map(|version| held(plan, &self.rig.dns.version(version).1));
-        let spoilt = self.rig.dns.records().into_iter().find_map(|mut record| {
-            record.content.clone_from(&self.made.content);
-            record.modified_on = self.made.modified_on;
-            (record.id == self.made.id && record != self.made)
-                .then(|| format!("{record:?} where people made {:?}", self.made))
-        });
+        let mut records = self.rig.dns.records().into_iter();
         Outcome {
             writes: self.rig.writes(),
             versions: versions.collect(),
             needs: (0..=newest)
                 .map(|version| needs(&self.rig.dns.version(version).1))
                 .collect(),
-            spoilt,
+            spoilt: records.find_map(|record| self.spoilt(record)),
             counted: 0.0,
         }
     }
 }
 
-/// What records hold.
+/// What records hold: one for each hostname, and all the same.
 pub fn held(plan: &Plan, records: &[Record]) -> Held {
-    let [record] = records else {
+    let [record, others @ ..] = records else {
         return Held::Odd;
     };
+    let same = others.iter().all(|other| other.content == record.content);
+    if !same || records.len() != plan.site.hostnames.len() {
+        return Held::Odd;
+    }
     let mut addresses = plan.addresses().map(ToString::to_string);
     let at = addresses.position(|address| address == record.content);
     at.map_or(Held::Odd, Held::At)

@@ -33,7 +33,7 @@ impl Progress {
 /// confirmation, and another one if the first could not tell.
 pub fn bound(plan: &Plan) -> Duration {
     let calls = secs(10);
-    2 * (plan.interval() + plan.patience()) + plan.timeout() + calls
+    plan.interval() + plan.patience() + plan.timeout() + calls
 }
 
 impl Judge<'_> {

@@ -14,7 +14,7 @@ pub fn replayed(seed: u64, keep: Option<&[usize]>, metrics: &Arc<Metrics>) -> (b
     let whole = Incident::of(seed);
     let incident = keep.map_or_else(|| whole.clone(), |keep| whole.only(keep));
     let played = play(&incident, metrics);
-    let found = judge(&incident, &played);
+    let found = judge(&incident, &played).broken;
     (found.is_some(), told(&incident, &played, found.as_ref()))
 }
 
@@ -38,8 +38,8 @@ pub fn report(seed: u64, law: &str, metrics: &Arc<Metrics>) -> String {
 fn needed(whole: &Incident, law: &str, metrics: &Arc<Metrics>) -> Vec<usize> {
     let breaks = |keep: &[usize]| {
         let incident = whole.only(keep);
-        let found = judge(&incident, &play(&incident, metrics));
-        found.is_some_and(|found| found.law == law)
+        let judged = judge(&incident, &play(&incident, metrics));
+        judged.broken.is_some_and(|found| found.law == law)
     };
     let mut keep: Vec<usize> = (0..whole.optional).collect();
     loop {

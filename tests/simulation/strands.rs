@@ -212,10 +212,21 @@ impl Script<'_> {
         let hand = self.chance.weighed(&[
             (5, Hand::Points(to)),
             (2, Hand::Touches(ttl)),
+            (1, Hand::Splits(to)),
             (1, Hand::Deletes),
             (1, Hand::Doubles),
         ]);
-        self.tell(Duration::ZERO, Event::Hand(self.site, hand));
+        if self.chance.percent(30) {
+            let step = *self.chance.pick(&Step::ALL);
+            let millis = self.chance.weighed(&[(1, 0), (1, 100), (1, 5_000)]);
+            let millis = self.chance.between(0, millis);
+            self.tell(
+                Duration::ZERO,
+                Event::HandAfter(self.site, step, millis, hand),
+            );
+        } else {
+            self.tell(Duration::ZERO, Event::Hand(self.site, hand));
+        }
         if self.chance.percent(30) {
             let after = self.lasts();
             self.tell(after, Event::Hand(self.site, Hand::Points(0)));

@@ -2,6 +2,7 @@
 //! simulation goes where it is to go.
 
 use super::incident::{Event, Incident};
+use super::judge::Judged;
 use super::play::Played;
 use crate::world::{Entry, WriteFate};
 use std::collections::BTreeMap;
@@ -13,10 +14,16 @@ pub struct Tally {
     incidents: u64,
     seconds: f64,
     counts: BTreeMap<String, u64>,
+    /// The longest that a dead origin was kept, as a part of what it may be,
+    /// and the seed.
+    longest: (f64, u64),
 }
 
 impl Tally {
-    pub fn add(&mut self, incident: &Incident, played: &Played) {
+    pub fn add(&mut self, incident: &Incident, played: &Played, judged: &Judged) {
+        if judged.longest > self.longest.0 {
+            self.longest = (judged.longest, incident.seed);
+        }
         self.incidents += 1;
         self.seconds += played.end.as_secs_f64();
         for told in &incident.events {
@@ -75,6 +82,7 @@ fn kind(event: &Event) -> &'static str {
         Event::Clock(_) => "clock",
         Event::Stall(_) => "stall",
         Event::Hand(..) => "hand",
+        Event::HandAfter(..) => "hand in a switch",
         Event::Wish(..) => "wish",
         Event::Heal(_) => "heal",
         Event::Settle(_) => "settle",
@@ -98,6 +106,11 @@ impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let each = self.seconds / self.incidents.max(1) as f64;
         writeln!(f, "{} incidents of {each:.0} s each", self.incidents)?;
+        let (longest, seed) = (100.0 * self.longest.0, self.longest.1);
+        writeln!(
+            f,
+            "a dead origin was kept for {longest:.0} % of its bound at most ({seed})"
+        )?;
         for (name, count) in &self.counts {
             writeln!(f, "{count:>9} {name}")?;
         }

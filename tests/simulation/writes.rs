@@ -82,6 +82,10 @@ impl Judge<'_> {
             let what = format!("a dry run writes {}", call.to);
             return Err(("7: a dry run writes nothing", what));
         }
+        if call.changes.is_empty() {
+            let what = "a write that changes nothing".into();
+            return Err(("4: deciding again changes nothing", what));
+        }
         let mut places = truth.plan.places.iter().map(ToString::to_string);
         let to = places.position(|place| place == call.to).ok_or_else(|| {
             (
@@ -160,7 +164,7 @@ impl Judge<'_> {
         let deleted =
             |fault: &&String| fault.starts_with("no record") && !self.sites[site].edits.is_empty();
         let faults: Vec<_> = call.faults.iter().filter(|fault| !deleted(fault)).collect();
-        if faults.is_empty() && call.changes.len() == 1 {
+        if faults.is_empty() && call.changes.len() == self.sites[site].plan.site.hostnames.len() {
             return None;
         }
         let what = format!("{} changes, {faults:?}", call.changes.len());
@@ -253,13 +257,12 @@ impl Judge<'_> {
 
     /// Whether an alert may count as firing, however its age is counted.
     fn may_fire(&self, site: usize, at: Duration) -> bool {
-        let truth = &self.sites[site];
-        let Some(&last) = truth.posts.iter().rfind(|&&post| post <= at) else {
-            return false;
-        };
-        let set = self.offsets.iter().filter(|set| set.0 >= last).count();
-        let forgiven = (truth.plan.interval() + secs(30)) * u32::try_from(set).unwrap();
-        at - last < self.incident.ttl + forgiven + self.lost(last, at)
+        self.sites[site].alarms.may_fire(at, |received| {
+            let set = self.offsets.iter().filter(|set| set.0 >= received).count();
+            let a_look = self.sites[site].plan.interval() + secs(30);
+            let forgiven = a_look * u32::try_from(set).unwrap();
+            self.incident.ttl + forgiven + self.lost(received, at)
+        })
     }
 
     /// Laws 1 to 3 and 5: what the probes of the confirmation had found.
@@ -302,7 +305,9 @@ impl Judge<'_> {
                 Mood::Up | Mood::Refusing | Mood::Swallowing | Mood::Hanging
             )
         };
+        let acts = truth.writes.iter().filter_map(|sent| sent.acted);
         let settled = last.acted.is_some()
+            && last.acted == acts.max()
             && last.answered == Some(WriteFate::Applied)
             && truth.moods.iter().all(steady)
             && self.sky == Sky::Clear
@@ -374,12 +379,13 @@ impl Judge<'_> {
             return None;
         }
         if sent.boot == truth.boot_number() {
-            let row = sent.row.map(|row| &truth.rows[row]);
-            let undone = match row {
-                Some(row) => row.applied == Some(false),
-                None => sent.answered != Some(WriteFate::Applied),
-            };
-            return (!undone).then(|| now.saturating_sub(sent.at) + ms(1));
+            // One of unknown outcome is given up when another takes its place.
+            let told = sent
+                .row
+                .is_some_and(|row| truth.rows[row].applied == Some(true));
+            let known = told || sent.answered == Some(WriteFate::Applied);
+            let age = now.saturating_sub(sent.at) + ms(1);
+            return known.then_some(age);
         }
         let row = &truth.rows[sent.row?];
         let began = truth.boots.last()?.0;
@@ -444,13 +450,8 @@ impl Judge<'_> {
     }
 
     fn alarmed(&self, truth: &Site, ground: &Ground) -> Found {
-        use originswitch::rule::alerts::AlertStatus::Firing;
-        let fires = truth.alarms.values().find(|alarm| {
-            alarm.status == Firing
-                && alarm.received < ground.decided
-                && ground.decided - alarm.received < self.incident.ttl
-        });
-        fires.map(|alarm| ("7: alert_firing holds", format!("{alarm:?} {ground:?}")))
+        let fires = truth.alarms.must_fire(ground.decided, self.incident.ttl)?;
+        Some(("7: alert_firing holds", format!("{fires:?} {ground:?}")))
     }
 
     /// MAIN has to have been well, and watched, for as long as the policy says.
@@ -479,7 +480,10 @@ impl Judge<'_> {
             .stalls
             .iter()
             .filter(|(begin, end)| *end - *begin > long);
-        let unwatched = unwatched.chain(stalled.map(|stall| stall.1));
+        // Nobody noticed what happened while nothing ran.
+        let unwatched = unwatched
+            .chain(stalled.map(|stall| stall.1))
+            .filter(|&at| !truth.uptime(at.saturating_sub(ms(1)), at + ms(1)).is_zero());
         let since = down
             .chain(unwatched)
             .filter(|&at| at <= ground.decided)

@@ -85,7 +85,7 @@ impl FakeDns {
 
     /// Since the world began, and what Cloudflare's own clock shows: setting
     /// ours does not set it.
-    fn time(&self) -> (Duration, jiff::Timestamp) {
+    pub fn time(&self) -> (Duration, jiff::Timestamp) {
         let at = self.since_began();
         let passed = jiff::SignedDuration::try_from(at).unwrap();
         (at, self.epoch + passed)
@@ -250,6 +250,7 @@ impl FakeDns {
             from: String::new(),
             to: contents(changes.iter().map(|change| change.content.as_str())),
             acted: false,
+            version: None,
             faults: Vec::new(),
         };
         let (fate, write, latency) = self.with(|state| state.begin(call));
@@ -283,7 +284,7 @@ impl FakeDns {
         pass(answered).await;
         self.note(|site| Entry::Answered { site, fate });
         match fate {
-            WriteFate::Applied => Written::Confirmed(self.shown(changes)),
+            WriteFate::Applied => Written::Confirmed(self.shown(write, changes)),
             WriteFate::Misanswered => {
                 let as_before = changes.iter().map(|change| change.record.clone());
                 Written::Confirmed(as_before.collect())
@@ -307,10 +308,11 @@ impl FakeDns {
         });
     }
 
-    fn shown(&self, changes: &[Change]) -> Vec<Record> {
-        let of = |record: &Record| changes.iter().any(|c| c.record.id == record.id);
-        let mut records = self.records();
-        records.retain(of);
+    /// What the answer to a write shows: its records as it made them.
+    fn shown(&self, write: usize, changes: &[Change]) -> Vec<Record> {
+        let version = self.with(|state| state.writes[write].version);
+        let mut records = self.version(version.unwrap_or_else(|| self.newest())).1;
+        records.retain(|record| changes.iter().any(|c| c.record.id == record.id));
         records
     }
 }
@@ -398,8 +400,10 @@ impl State {
                 held.modified_on = Some(now);
             }
         }
+        let version = self.remember(at);
         self.writes[write].acted = true;
-        self.remember(at)
+        self.writes[write].version = Some(version);
+        version
     }
 }
 

@@ -87,6 +87,8 @@ pub struct WriteCall {
     pub to: String,
     /// Whether it changed anything.
     pub acted: bool,
+    /// The version of the records that it made.
+    pub version: Option<usize>,
     /// What in it was not as it should be: anything but content in a change.
     pub faults: Vec<String>,
 }

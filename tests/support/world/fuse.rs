@@ -27,6 +27,11 @@ impl Fuse {
         }
     }
 
+    /// It burns no more.
+    pub fn quench(&self) {
+        self.0.store(NEVER, Ordering::Relaxed);
+    }
+
     /// One poll more; true when it is down.
     fn burn(&self) -> bool {
         let left = self.0.load(Ordering::Relaxed);

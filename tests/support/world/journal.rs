@@ -99,6 +99,11 @@ impl Journal {
         self.pages.lock().unwrap().traps.push(Box::new(trap));
     }
 
+    /// Nothing is waited for any more.
+    pub fn forget_traps(&self) {
+        self.pages.lock().unwrap().traps.clear();
+    }
+
     /// Since the world began.
     pub fn now(&self) -> Duration {
         self.clock.moment().since(self.began)
