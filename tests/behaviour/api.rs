@@ -7,9 +7,8 @@ use originswitch::sandbox::faults::{Effect, Fault, Matcher};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-const MEMBERS: [&str; 10] = [
+const MEMBERS: [&str; 9] = [
     "alert",
-    "freeze",
     "frozen",
     "hold",
     "hostnames",

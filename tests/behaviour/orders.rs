@@ -259,8 +259,9 @@ async fn a_frozen_site_is_not_written_to_and_says_what_lifts_it() {
         (&site["frozen"], &site["freeze"]),
         (&json!(false), &Value::Null)
     );
-    decided(&server, SITE, "failover").await;
-    assert!(world.on_backup());
+    server
+        .wait_until("the site has left", async || world.on_backup())
+        .await;
     assert_eq!(stands(&server, "frozen", &[]).await, None);
 }
 
