@@ -2,7 +2,7 @@
 //! network in between.
 
 use super::dial::Track;
-use super::http::Ask;
+use super::http::{Ask, Straight};
 use crate::config::ProbeSettings;
 use crate::rule::finding::{Finding, Phase};
 use std::sync::Arc;
@@ -15,5 +15,5 @@ where
 {
     let mut track = Track::new();
     track.enter(Phase::Response);
-    Ask::new(settings, None).answered(stream, &track).await
+    Ask::new(settings, None, Straight).answered(stream, &track).await
 }
