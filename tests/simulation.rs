@@ -1,4 +1,4 @@
-//! Twenty thousand random incidents in CI: the real failover and prober loops
+//! A hundred thousand random incidents: the real failover and prober loops
 //! live through each of them in a modelled world, and a judge who knows the
 //! world's truth checks after every event what must always hold.
 //!
@@ -16,10 +16,10 @@
 //! | `strands` | what an incident is made of |
 //! | `incident` | an incident, drawn from its seed |
 //! | `sky` | how Cloudflare does |
-//! | `play` | the real loops live through it |
-//! | `judge` | the world's truth, entry by entry |
+//! | `play`, `quiet` | the real loops live through it, and come to rest |
+//! | `judge`, `site` | the world's truth, entry by entry |
 //! | `shots`, `alarms` | what probes and alerts say, in the judge's own reading |
-//! | `writes` | what is checked when a write is sent |
+//! | `writes`, `returns` | what is checked when a write is sent |
 //! | `history` | what is checked of the history, and at the end |
 //! | `progress` | that a dead origin is left in time |
 //! | `report` | what is shown of an incident that broke a law |
@@ -39,10 +39,16 @@ mod plans;
 mod play;
 #[path = "simulation/progress.rs"]
 mod progress;
+#[path = "simulation/quiet.rs"]
+mod quiet;
 #[path = "simulation/report.rs"]
 mod report;
+#[path = "simulation/returns.rs"]
+mod returns;
 #[path = "simulation/shots.rs"]
 mod shots;
+#[path = "simulation/site.rs"]
+mod site;
 #[path = "simulation/sky.rs"]
 mod sky;
 #[path = "simulation/strands.rs"]
@@ -61,7 +67,7 @@ use std::collections::BTreeMap;
 use tally::Tally;
 
 /// Incidents in CI, and where nobody waits for so many.
-const MANY: u64 = 20_000;
+const MANY: u64 = 100_000;
 const SOME: u64 = 5_000;
 
 /// The incidents are dealt to so many tests, which run side by side.

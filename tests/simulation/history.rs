@@ -1,8 +1,9 @@
 //! What is checked when a row of the history is written, and at the end.
 
-use super::judge::{Asked, Found, Judge, Row, Site};
+use super::judge::{Found, Judge};
 use super::play::Held;
 use super::progress::bound;
+use super::site::{Asked, Row, Site};
 use super::sky::Sky;
 use crate::world::{Entry, WriteFate};
 use std::time::Duration;

@@ -2,18 +2,15 @@
 //! checks after each what must always hold. It knows the world's own truth and
 //! the words of the design, and calls nothing of the code under test.
 
-use super::alarms::{Alarms, Post};
+use super::alarms::Post;
 use super::incident::{Event, Incident, Wish};
-use super::plans::Plan;
-use super::play::{Held, Outcome, Played, epoch};
-use super::progress::Progress;
-use super::shots::{Limits, Shots};
+use super::play::{Played, epoch};
+use super::shots::Shots;
+use super::site::Site;
 use super::sky::Sky;
-use crate::world::{Cut, Disk, Entry, Mood, WriteFate};
+use crate::world::{Entry, Mood};
 use jiff::Timestamp;
-use originswitch::rule::decision::Decision;
 use originswitch::rule::finding::Verdict;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Something that must never be.
@@ -32,72 +29,6 @@ pub type Broken = (&'static str, String);
 
 /// What the judge finds wrong, if anything is.
 pub type Found = Option<Broken>;
-
-/// A write, and what is known of it.
-#[derive(Debug, Clone)]
-pub struct Sent {
-    pub at: Duration,
-    /// Since when the probes that it rests on were launched.
-    pub since: Option<Duration>,
-    pub boot: usize,
-    pub from: Held,
-    pub to: usize,
-    /// Its row.
-    pub row: Option<usize>,
-    pub acted: Option<Duration>,
-    pub answered: Option<WriteFate>,
-}
-
-/// A row of the history as it last was.
-#[derive(Debug, Clone)]
-pub struct Row {
-    pub stored: Duration,
-    pub boot: usize,
-    pub decision: Arc<Decision>,
-    pub sent: bool,
-    pub applied: Option<bool>,
-    pub write: Option<usize>,
-}
-
-/// What somebody asked for.
-#[derive(Debug, Clone, Copy)]
-pub struct Asked {
-    pub at: Duration,
-    pub boot: usize,
-    pub event: usize,
-    pub wish: Wish,
-    pub replied: Option<Duration>,
-}
-
-/// All the truth about one site.
-pub struct Site<'a> {
-    pub plan: &'a Plan,
-    pub outcome: &'a Outcome,
-    /// When its loops began and ended.
-    pub boots: Vec<(Duration, Option<Duration>)>,
-    /// The probers of its addresses; of the loop that runs come last.
-    pub probers: Vec<Vec<usize>>,
-    /// Where those of the loop that runs begin.
-    pub fresh: Vec<usize>,
-    pub held: Held,
-    pub version: usize,
-    /// What reads of the loop that runs showed, and when.
-    pub read: Option<(Duration, usize)>,
-    /// Every version that a read showed, and when first.
-    pub seen: Vec<(Duration, usize)>,
-    pub writes: Vec<Sent>,
-    pub rows: Vec<Row>,
-    pub alarms: Alarms,
-    pub asked: Vec<Asked>,
-    /// Versions that other hands made, and when.
-    pub edits: Vec<(Duration, usize)>,
-    pub moods: Vec<(Duration, Mood)>,
-    pub cuts: Vec<Option<Cut>>,
-    pub disk: Disk,
-    /// When the disk last had trouble.
-    pub trouble: Option<Duration>,
-    pub progress: Progress,
-}
 
 /// The judge of an incident.
 pub struct Judge<'a> {
@@ -360,140 +291,5 @@ impl<'a> Judge<'a> {
                 truth.cuts[number] = None;
             }
         }
-    }
-}
-
-impl<'a> Site<'a> {
-    fn of(plan: &'a Plan, outcome: &'a Outcome) -> Site<'a> {
-        let addresses = plan.places.len() + 1;
-        Site {
-            plan,
-            outcome,
-            boots: Vec::new(),
-            probers: vec![Vec::new(); addresses],
-            fresh: vec![0; addresses],
-            held: outcome.versions[1],
-            version: 1,
-            read: None,
-            seen: Vec::new(),
-            writes: Vec::new(),
-            rows: Vec::new(),
-            alarms: Alarms::default(),
-            asked: Vec::new(),
-            edits: Vec::new(),
-            moods: vec![(Duration::ZERO, Mood::Up); addresses],
-            cuts: vec![None; addresses],
-            disk: Disk::Fine,
-            trouble: None,
-            progress: Progress::default(),
-        }
-    }
-
-    pub fn limits(&self) -> Limits {
-        let policy = self.plan.policy();
-        Limits {
-            fall: policy.fall,
-            rise: policy.rise,
-        }
-    }
-
-    /// The number of the loop that runs, or ran last.
-    pub fn boot_number(&self) -> usize {
-        self.boots.len().saturating_sub(1)
-    }
-
-    /// When the loop that runs began, if one runs.
-    pub fn runs_since(&self) -> Option<Duration> {
-        let last = self.boots.last()?;
-        last.1.is_none().then_some(last.0)
-    }
-
-    /// How long loops ran between these times.
-    pub fn uptime(&self, from: Duration, to: Duration) -> Duration {
-        let inside = self.boots.iter().map(|&(begin, end)| {
-            let (begin, end) = (begin.max(from), end.unwrap_or(to).min(to));
-            end.saturating_sub(begin)
-        });
-        inside.sum()
-    }
-
-    /// The newest prober of an address that the loop that runs made.
-    pub fn prober(&self, address: usize) -> Option<usize> {
-        self.probers[address][self.fresh[address]..].last().copied()
-    }
-
-    fn boot(&mut self, at: Duration) {
-        self.boots.push((at, None));
-        for (address, probers) in self.probers.iter().enumerate() {
-            self.fresh[address] = probers.len();
-        }
-        self.read = None;
-        self.alarms = Alarms::default();
-        self.progress.stir(at);
-    }
-
-    fn end(&mut self, at: Duration) {
-        if let Some(last) = self.boots.last_mut() {
-            last.1.get_or_insert(at);
-        }
-    }
-
-    fn reads(&mut self, version: usize, at: Duration) {
-        self.read = Some((at, version));
-        if !self.seen.iter().any(|seen| seen.1 == version) {
-            self.seen.push((at, version));
-        }
-    }
-
-    fn acted(&mut self, write: usize, version: usize, at: Duration) {
-        self.writes[write].acted = Some(at);
-        self.holds(version, at);
-    }
-
-    fn edited(&mut self, version: usize, at: Duration) {
-        self.edits.push((at, version));
-        self.holds(version, at);
-    }
-
-    fn holds(&mut self, version: usize, at: Duration) {
-        self.version = version;
-        self.held = self.outcome.versions[version];
-        self.progress.stir(at);
-    }
-
-    fn answered(&mut self, fate: WriteFate, at: Duration) {
-        if let Some(last) = self.writes.last_mut() {
-            last.answered = Some(fate);
-        }
-        if fate == WriteFate::Rejected {
-            self.progress.refused(at);
-        }
-    }
-
-    fn disk(&mut self, disk: Disk, at: Duration) {
-        if disk != Disk::Fine || self.disk != Disk::Fine {
-            self.trouble = Some(at);
-        }
-        self.disk = disk;
-    }
-
-    fn ask(&mut self, wish: Wish, event: usize, at: Duration) {
-        if self.runs_since().is_some() {
-            self.asked.push(Asked {
-                at,
-                boot: self.boot_number(),
-                event,
-                wish,
-                replied: None,
-            });
-        }
-        self.progress.stir(at);
-    }
-
-    fn replied(&mut self, event: usize, at: Duration) {
-        if let Some(asked) = self.asked.iter_mut().find(|asked| asked.event == event) {
-            asked.replied = Some(at);
-        }
-        self.progress.stir(at);
     }
 }

@@ -1,7 +1,7 @@
 //! Playing an incident: the real loops live through it in the modelled world.
 
 use super::incident::{Event, Hand, Incident, Step, Strike, Wish};
-use super::plans::{Plan, TTL_MOST};
+use super::plans::Plan;
 use super::sky::{Skies, Sky};
 use crate::world::{Chance, Disk, Entry, FakeOrigins, Journal, Mood, Rig, WriteCall, ms, secs};
 use originswitch::clock::Clock;
@@ -44,21 +44,21 @@ pub enum Held {
 }
 
 /// A site while it is played.
-struct Stage {
-    rig: Rig,
+pub struct Stage {
+    pub rig: Rig,
     /// The records as people made them, but for their content.
-    made: Vec<Record>,
+    pub made: Vec<Record>,
 }
 
-struct World<'a> {
-    incident: &'a Incident,
-    journal: Journal,
+pub struct World<'a> {
+    pub incident: &'a Incident,
+    pub journal: Journal,
     clock: Clock,
     skies: Skies,
-    stages: Vec<Stage>,
+    pub stages: Vec<Stage>,
     blown: Arc<Notify>,
     /// When the process that died begins again.
-    reboot: Option<Duration>,
+    pub reboot: Option<Duration>,
     /// How long the next crash takes.
     pause: Duration,
     /// What happens soon because a step of a switch was taken, and when.
@@ -138,7 +138,7 @@ impl<'a> World<'a> {
     }
 
     /// Lets time pass until `at`, while the process may die and begin again.
-    async fn until(&mut self, at: Duration) {
+    pub async fn until(&mut self, at: Duration) {
         loop {
             let soon = self.due.lock().unwrap().iter().map(|due| due.0).min();
             let next = [self.reboot, soon].into_iter().flatten().min();
@@ -393,99 +393,6 @@ fn prepare(rig: &mut Rig, plan: &Plan) {
     });
 }
 
-/// The quiet after an incident.
-impl World<'_> {
-    /// Lets time pass until nothing has been written for a while and every
-    /// record is where it belongs, or until all there was to wait for is over.
-    async fn rest(&mut self) {
-        let healed = self.journal.now();
-        let mut seen = self.versions();
-        let mut since = healed;
-        let last = self
-            .incident
-            .plans
-            .iter()
-            .map(|plan| quiet(plan, self.incident.ttl))
-            .max();
-        let until = healed + last.unwrap_or_default();
-        while self.journal.now() < until {
-            let now = self.journal.now();
-            self.until(now + secs(5)).await;
-            let versions = self.versions();
-            if versions != seen || !self.at_home() || self.reboot.is_some() {
-                seen = versions;
-                since = self.journal.now();
-            } else if self.journal.now() >= since + self.incident.watch {
-                return;
-            }
-        }
-    }
-
-    fn versions(&self) -> Vec<usize> {
-        let stages = self.stages.iter();
-        stages.map(|stage| stage.rig.dns.newest()).collect()
-    }
-
-    /// Whether every record is on MAIN, or where MAIN is dead on what is not.
-    fn at_home(&self) -> bool {
-        let heal = self
-            .incident
-            .events
-            .iter()
-            .find_map(|told| match &told.event {
-                Event::Heal(dead) => Some(dead),
-                _ => None,
-            });
-        let dead = heal.expect("an incident ends with its healing");
-        self.stages.iter().enumerate().all(|(site, stage)| {
-            let held = held(&self.incident.plans[site], &stage.rig.dns.records());
-            match (held, dead[site]) {
-                (Held::At(at), Some(0)) => at != 0,
-                (held, _) => held == Held::At(0),
-            }
-        })
-    }
-
-    async fn end(mut self) -> Played {
-        let end = self.journal.now();
-        let mut sites = Vec::new();
-        for (stage, plan) in self.stages.iter_mut().zip(&self.incident.plans) {
-            stage.rig.crash().await;
-            sites.push(stage.outcome(plan));
-        }
-        Played {
-            journal: self.journal.take(),
-            sites,
-            end,
-        }
-    }
-}
-
-impl Stage {
-    /// How a record differs from what people made it, but for its content.
-    fn spoilt(&self, mut record: Record) -> Option<String> {
-        let made = self.made.iter().find(|made| made.id == record.id)?;
-        record.content.clone_from(&made.content);
-        record.modified_on = made.modified_on;
-        (record != *made).then(|| format!("{record:?} where people made {made:?}"))
-    }
-
-    fn outcome(&self, plan: &Plan) -> Outcome {
-        let newest = self.rig.dns.newest();
-        let versions = (0..=newest).map(|version| held(plan, &self.rig.dns.version(version).1));
-        let mut records = self.rig.dns.records().into_iter();
-        Outcome {
-            writes: self.rig.writes(),
-            versions: versions.collect(),
-            needs: (0..=newest)
-                .map(|version| needs(&self.rig.dns.version(version).1))
-                .collect(),
-            spoilt: records.find_map(|record| self.spoilt(record)),
-            counted: 0.0,
-        }
-    }
-}
-
 /// What records hold: one for each hostname, and all the same.
 pub fn held(plan: &Plan, records: &[Record]) -> Held {
     let [record, others @ ..] = records else {
@@ -498,22 +405,4 @@ pub fn held(plan: &Plan, records: &[Record]) -> Held {
     let mut addresses = plan.addresses().map(ToString::to_string);
     let at = addresses.position(|address| address == record.content);
     at.map_or(Held::Odd, Held::At)
-}
-
-/// Twice the time to live of records that visitors' resolvers keep.
-fn needs(records: &[Record]) -> Duration {
-    let plain = records.iter().filter(|record| !record.proxied);
-    let longest = plain.map(|record| record.ttl).max();
-    2 * secs(u64::from(longest.unwrap_or(0)))
-}
-
-/// How long it may take after the healing until a record is where it belongs:
-/// everything that may be waited for, one after the other.
-fn quiet(plan: &Plan, ttl: Duration) -> Duration {
-    let refused = secs(300);
-    let given_up = secs(60);
-    let looks = 3 * (plan.interval() + plan.patience()) + secs(60);
-    let resolvers = 2 * secs(u64::from(TTL_MOST));
-    let waits = plan.policy().failback_after.max(resolvers);
-    ttl + waits + plan.policy().switch_window + refused + given_up + looks
 }

@@ -1,8 +1,9 @@
 //! The laws of progress: a dead origin with a healthy other is left in time.
 
-use super::judge::{Found, Judge, Site};
+use super::judge::{Found, Judge};
 use super::plans::Plan;
 use super::play::Held;
+use super::site::Site;
 use super::sky::Sky;
 use crate::world::{Cut, Mood, secs};
 use originswitch::rule::Stance;
@@ -29,19 +30,39 @@ impl Progress {
     }
 }
 
-/// How long a dead origin may be kept: until a routine probe fails, then a
-/// confirmation, and another one if the first could not tell.
-pub fn bound(plan: &Plan) -> Duration {
-    let calls = secs(10);
-    plan.interval() + plan.patience() + plan.timeout() + calls
+/// How long a dead origin may be kept where every origin is either well or
+/// dead: until a routine probe fails, and then for a confirmation.
+fn plain_bound(plan: &Plan) -> Duration {
+    let policy = plan.policy();
+    let probes = policy.fall.max(policy.rise);
+    let confirmation = policy.confirm_for.max(policy.confirm_interval * probes);
+    plan.interval() + confirmation + policy.confirm_interval + 2 * plan.timeout() + CALLS
 }
+
+/// The same where others may keep the confirmation waiting for their answers.
+pub fn bound(plan: &Plan) -> Duration {
+    plan.interval() + plan.patience() + plan.timeout() + CALLS
+}
+
+/// What Cloudflare and the disk may take, where they have no trouble.
+const CALLS: Duration = Duration::from_secs(3);
 
 impl Judge<'_> {
     /// Time has passed: is a dead origin kept for too long?
     pub fn advance(&mut self, site: usize, at: Duration) -> Found {
         let since = self.stuck_since(site)?;
         let truth = &mut self.sites[site];
-        let bound = bound(truth.plan);
+        let plain = (0..truth.moods.len()).all(|address| {
+            truth
+                .dead_since(address)
+                .or(truth.well_since(address))
+                .is_some()
+        });
+        let bound = if plain {
+            plain_bound(truth.plan)
+        } else {
+            bound(truth.plan)
+        };
         let kept = at.saturating_sub(since);
         let part = kept.as_secs_f64() / bound.as_secs_f64();
         truth.progress.longest = truth.progress.longest.max(part);
@@ -69,12 +90,13 @@ impl Judge<'_> {
             Duration::ZERO
         };
         let refused = truth.progress.refused.map(|at| at + secs(300));
-        let unwatched = self.unwatched();
-        let times = [dead, well, runs, calls, unwatched, truth.progress.stirred];
+        let disturbed = self.disturbed();
+        let times = [dead, well, runs, calls, disturbed, truth.progress.stirred];
         times.into_iter().chain(refused).max()
     }
 
-    fn unwatched(&self) -> Duration {
+    /// When the clock was last set, or nothing ran.
+    fn disturbed(&self) -> Duration {
         let set = self.offsets.last().map_or(Duration::ZERO, |set| set.0);
         let stalled = self.stalls.last().map_or(Duration::ZERO, |stall| stall.1);
         set.max(stalled)

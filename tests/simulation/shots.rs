@@ -33,6 +33,8 @@ pub struct Shots {
     pub ever_up: bool,
     /// When it was last believed to be down.
     pub last_down: Option<Duration>,
+    /// Since when it was, then.
+    pub down_since: Option<Duration>,
     /// What the wall clock was set by when the last probe was launched.
     offset: i64,
     /// Times before which nothing is joined to what comes after.
@@ -113,6 +115,9 @@ impl Shots {
         }
         if self.believed == Believed::Down {
             self.last_down = Some(at);
+            self.down_since.get_or_insert(at);
+        } else {
+            self.down_since = None;
         }
     }
 

@@ -2,14 +2,14 @@
 //! stood against it, and that it can be proven later.
 
 use super::incident::Wish;
-use super::judge::{Asked, Broken, Found, Judge, Row, Sent, Site};
+use super::judge::{Broken, Found, Judge};
 use super::play::Held;
-use super::shots::Believed;
+use super::site::{Asked, Row, Sent};
 use super::sky::Sky;
 use crate::world::{Disk, Mood, WriteFate, ms, secs};
+use originswitch::rule::Stance;
 use originswitch::rule::decision::{Decision, Reason};
 use originswitch::rule::walk::SwitchKind;
-use originswitch::rule::{Failback, Stance};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,25 +18,25 @@ use std::time::Duration;
 const SENT_WITHIN: Duration = Duration::from_secs(35);
 
 /// A write as it is judged.
-struct Case {
-    at: Duration,
-    write: usize,
+pub struct Case {
+    pub at: Duration,
+    pub write: usize,
     /// What the loop saw the records hold when it decided.
-    from: Held,
-    to: usize,
+    pub from: Held,
+    pub to: usize,
     /// Its row, and the decision in it.
-    row: Option<(usize, Arc<Decision>)>,
+    pub row: Option<(usize, Arc<Decision>)>,
 }
 
 /// What a decision at one time could rest on.
 #[derive(Debug, Clone)]
-struct Ground {
-    decided: Duration,
+pub struct Ground {
+    pub decided: Duration,
     /// Since when probes belong to the confirmation.
-    since: Duration,
-    target_up: bool,
-    current_up: bool,
-    current_down: bool,
+    pub since: Duration,
+    pub target_up: bool,
+    pub current_up: bool,
+    pub current_down: bool,
 }
 
 impl Judge<'_> {
@@ -413,130 +413,5 @@ impl Judge<'_> {
                 .is_none_or(|trouble| case.at - trouble > secs(1));
         let intent = "9: the intent is stored before the write";
         (case.row.is_none() && fine).then(|| (intent, "there is no row".into()))
-    }
-
-    /// Law 7: what stops a return.
-    fn not_held(&self, site: usize, case: &Case, ground: Option<&Ground>) -> Found {
-        let ground = ground?;
-        let truth = &self.sites[site];
-        let flees = match &case.row {
-            Some((_, decision)) => decision.reason == Reason::Switch(SwitchKind::Failover),
-            None => ground.current_down,
-        };
-        if flees {
-            return None;
-        }
-        if case.row.is_none() {
-            let what = "a return without a row".into();
-            return Some(("9: the intent is stored before the write", what));
-        }
-        let asked = truth.asked.iter().any(|asked| {
-            asked.wish == Wish::Failback
-                && asked.boot == truth.boot_number()
-                && asked.replied.is_none_or(|replied| replied >= case.at)
-        });
-        if asked {
-            return None;
-        }
-        self.manual(truth)
-            .or_else(|| self.alarmed(truth, ground))
-            .or_else(|| self.too_soon(truth, ground))
-            .or_else(|| self.theirs(truth, case))
-    }
-
-    fn manual(&self, truth: &Site) -> Found {
-        let manual = truth.plan.policy().failback == Failback::Manual;
-        manual.then(|| ("7: failback_manual holds", "nobody asked".into()))
-    }
-
-    fn alarmed(&self, truth: &Site, ground: &Ground) -> Found {
-        let fires = truth.alarms.must_fire(ground.decided, self.incident.ttl)?;
-        Some(("7: alert_firing holds", format!("{fires:?} {ground:?}")))
-    }
-
-    /// MAIN has to have been well, and watched, for as long as the policy says.
-    fn too_soon(&self, truth: &Site, ground: &Ground) -> Found {
-        const LAW: &str = "7: failback_wait holds";
-        let waits = truth.waits();
-        let down = truth.probers[0].iter().filter_map(|&prober| {
-            let shots = &self.shots[prober];
-            let still = shots.believed == Believed::Down && truth.prober(0) == Some(prober);
-            if still {
-                Some(ground.decided)
-            } else {
-                shots.last_down
-            }
-        });
-        let unwatched = self
-            .offsets
-            .iter()
-            .enumerate()
-            .filter_map(|(index, &(at, offset))| {
-                let before = self.offsets[index.saturating_sub(1)].1;
-                ((offset - before).abs() > 2_000).then_some(at)
-            });
-        let long = 3 * truth.plan.interval();
-        let stalled = self
-            .stalls
-            .iter()
-            .filter(|(begin, end)| *end - *begin > long);
-        // Nobody noticed what happened while nothing ran.
-        let unwatched = unwatched
-            .chain(stalled.map(|stall| stall.1))
-            .filter(|&at| !truth.uptime(at.saturating_sub(ms(1)), at + ms(1)).is_zero());
-        let since = down
-            .chain(unwatched)
-            .filter(|&at| at <= ground.decided)
-            .max();
-        let since = since.unwrap_or(Duration::ZERO);
-        let watched = truth.uptime(since, ground.decided);
-        // What the disk did not take is not known after a crash.
-        let forgotten = truth.trouble.is_some() && truth.boots.len() > 1;
-        if watched >= waits || forgotten {
-            return None;
-        }
-        let what = format!("well and watched for {watched:?} of {waits:?}, since {since:?}");
-        Some((LAW, what))
-    }
-
-    /// What somebody else set is left alone.
-    fn theirs(&self, truth: &Site, case: &Case) -> Found {
-        if truth.plan.policy().foreign_edit == Stance::Reclaim || self.skies.contains(&Sky::Stale) {
-            return None;
-        }
-        let (_, version) = truth.read?;
-        let &(edited, _) = truth.edits.iter().find(|edit| edit.1 == version)?;
-        let before = truth.outcome.versions[version - 1];
-        let known = truth.knew(version - 1, edited);
-        let ours = truth
-            .writes
-            .iter()
-            .any(|sent| Held::At(sent.to) == case.from && sent.at + secs(120) > edited);
-        let released = truth.asked.iter().any(|asked| {
-            asked.wish == Wish::Release && asked.replied.is_none_or(|replied| replied >= edited)
-        });
-        let foreign = known && !ours && !released && before != case.from && before != Held::Odd;
-        let what = format!("somebody set {:?} at {edited:?}", case.from);
-        foreign.then_some(("7: foreign holds", what))
-    }
-}
-
-impl Site<'_> {
-    /// What a return waits for, going by the policy and the record as it was read.
-    fn waits(&self) -> Duration {
-        let needs = self.read.map(|(_, version)| self.outcome.needs[version]);
-        let needs = needs.unwrap_or_default();
-        self.plan.policy().failback_after.max(needs)
-    }
-
-    /// Whether a version was read, and stored as known, before `at`; and it was
-    /// nobody else's.
-    fn knew(&self, version: usize, at: Duration) -> bool {
-        let theirs = self.edits.iter().any(|edit| edit.1 == version);
-        let read = self
-            .seen
-            .iter()
-            .any(|&(seen, shown)| shown == version && seen + secs(1) < at);
-        !theirs && read && self.trouble.is_none()
     }
 }

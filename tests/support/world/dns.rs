@@ -32,6 +32,9 @@ struct State {
     tokens: u64,
 }
 
+/// What Cloudflare's clock tells apart.
+const TICK: jiff::SignedDuration = jiff::SignedDuration::from_micros(1);
+
 /// The simulated DNS side. Clones share one state.
 #[derive(Clone)]
 pub struct FakeDns {
@@ -339,6 +342,9 @@ impl State {
     }
 
     fn edit(&mut self, content: &str, at: Duration, now: jiff::Timestamp) -> usize {
+        // Two changes are never at one time.
+        let newest = self.records.iter().filter_map(|record| record.modified_on);
+        let now = newest.max().map_or(now, |newest| now.max(newest + TICK));
         for record in &mut self.records {
             if Address::parse(record.kind, content).is_some() {
                 record.content = content.to_owned();
