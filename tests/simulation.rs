@@ -18,7 +18,7 @@
 //! | `sky` | how Cloudflare does |
 //! | `play`, `quiet` | the real loops live through it, and come to rest |
 //! | `judge`, `site` | the world's truth, entry by entry |
-//! | `shots`, `alarms` | what probes and alerts say, in the judge's own reading |
+//! | `shots`, `alarms`, `orders` | what probes, alerts and people say, in the judge's own reading |
 //! | `writes`, `returns` | what is checked when a write is sent |
 //! | `history` | what is checked of the history, and at the end |
 //! | `progress` | that a dead origin is left in time |
@@ -33,6 +33,8 @@ mod history;
 mod incident;
 #[path = "simulation/judge.rs"]
 mod judge;
+#[path = "simulation/orders.rs"]
+mod orders;
 #[path = "simulation/plans.rs"]
 mod plans;
 #[path = "simulation/play.rs"]
@@ -174,7 +176,7 @@ fn everything_happens() {
     }
 }
 
-const EVERYTHING: [&str; 36] = [
+const EVERYTHING: [&str; 41] = [
     "crash after a write",
     "crash after an answer",
     "crash after an intent or a row",
@@ -186,9 +188,11 @@ const EVERYTHING: [&str; 36] = [
     "decision failback_manual",
     "decision failback_wait",
     "decision failover",
+    "decision frozen",
     "decision foreign",
     "decision main_down",
     "decision on_main",
+    "decision pin",
     "decision record_shape",
     "decision switch_budget",
     "decision unconfirmed",
@@ -200,7 +204,10 @@ const EVERYTHING: [&str; 36] = [
     "event cut",
     "event disk",
     "event hand",
+    "event freeze",
     "event mood",
+    "event pin",
+    "event settle",
     "event sky",
     "event stall",
     "event wish",

@@ -32,6 +32,8 @@ impl Judge<'_> {
             applied: *applied,
             write: None,
         };
+        // What became of an older decision does not change what it knew.
+        let new = truth.rows.len() == *row;
         let found = match truth.rows.get_mut(*row) {
             Some(known) => {
                 let write = known.write;
@@ -53,6 +55,10 @@ impl Judge<'_> {
         found
             .or_else(|| dry.then(|| ("7: a dry run writes nothing", format!("row {row}"))))
             .or_else(|| self.true_row(*site, *row))
+            .or_else(|| {
+                self.pin_is_known(*site, &self.sites[*site].rows[*row])
+                    .filter(|_| new)
+            })
     }
 
     /// What is said of a write is what happened to it, as far as one can know.

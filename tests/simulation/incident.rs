@@ -15,7 +15,11 @@ pub enum Wish {
     Release,
     Evaluate,
     DryRun,
-    // Pins and freezes have their place here.
+    /// A pin to the origin with this number, by force or not, for so long.
+    Pin(usize, bool, Option<Duration>),
+    Unpin,
+    Freeze(Option<Duration>),
+    Unfreeze,
 }
 
 /// Where a crash strikes.
@@ -125,8 +129,8 @@ pub enum Event {
     Wish(usize, Wish),
     /// All is well again, but for at most one origin of each site.
     Heal(Vec<Option<usize>>),
-    /// After it healed, a person drops what holds a site.
-    Settle(usize),
+    /// After it healed, a person does so for a site.
+    Settle(usize, Wish),
 }
 
 /// An event and its time since the world began.
@@ -168,7 +172,11 @@ impl Incident {
         });
         let last = last.max().unwrap_or_default();
         let healed = last + chance.millis(0, 60_000);
-        events.extend(healing(&mut chance, &plans, healed));
+        let lifting = lifting(&events, healed);
+        let (heal, settling) = healing(&mut chance, &plans, healed);
+        events.push(heal);
+        events.extend(lifting);
+        events.extend(settling);
         Incident {
             seed,
             ttl,
@@ -195,22 +203,39 @@ impl Incident {
     }
 }
 
-fn healing(chance: &mut Chance, plans: &[Plan], at: Duration) -> Vec<Told> {
+fn healing(chance: &mut Chance, plans: &[Plan], at: Duration) -> (Told, Vec<Told>) {
     let dead = |plan: &Plan, chance: &mut Chance| {
         chance.percent(30).then(|| chance.index(plan.places.len()))
     };
     let dead = plans.iter().map(|plan| dead(plan, chance)).collect();
-    let mut events = vec![Told {
-        at,
-        event: Event::Heal(dead),
-    }];
+    let event = Event::Heal(dead);
+    let heal = Told { at, event };
+    let mut events = Vec::new();
     for site in 0..plans.len() {
         if chance.percent(50) {
             // By then the record has been read, so there is something to drop.
             let at = at + Duration::from_secs(45);
-            let event = Event::Settle(site);
+            let event = Event::Settle(site, Wish::Release);
             events.push(Told { at, event });
         }
     }
-    events
+    (heal, events)
+}
+
+/// What people ordered is lifted by them in the end.
+fn lifting(events: &[Told], at: Duration) -> Vec<Told> {
+    let mut lifts = Vec::new();
+    for told in events {
+        let (site, lift) = match told.event {
+            Event::Wish(site, Wish::Pin(..)) => (site, Wish::Unpin),
+            Event::Wish(site, Wish::Freeze(_)) => (site, Wish::Unfreeze),
+            _ => continue,
+        };
+        let event = Event::Settle(site, lift);
+        if !lifts.contains(&event) {
+            lifts.push(event);
+        }
+    }
+    let told = |event| Told { at, event };
+    lifts.into_iter().map(told).collect()
 }

@@ -146,6 +146,14 @@ impl<'a> Judge<'a> {
 
     /// Takes one entry; says of which site a law was broken, which, and how.
     fn take(&mut self, at: Duration, entry: &Entry) -> Option<(usize, Broken)> {
+        for truth in &mut self.sites {
+            let since = truth.orders.first();
+            let set = since.is_some_and(|since| {
+                let clock = self.offsets.iter().any(|set| set.0 >= since);
+                clock || self.stalls.iter().any(|stall| stall.1 >= since)
+            });
+            truth.orders.advance(at, set);
+        }
         let (site, found) = match entry {
             Entry::Watched { prober, address } => {
                 self.watched(*prober, address);
@@ -193,7 +201,11 @@ impl<'a> Judge<'a> {
             } => return self.sites[*site].acted(*write, *version, at),
             Entry::Answered { site, fate } => return self.sites[*site].answered(*fate, at),
             Entry::Disk { site, disk } => return self.sites[*site].disk(*disk, at),
-            Entry::Replied { site, event } => return self.sites[*site].replied(*event, at),
+            Entry::Replied {
+                site,
+                event,
+                granted,
+            } => return self.sites[*site].replied(*event, *granted, at),
             other => unreachable!("{other:?} is taken elsewhere"),
         }
         self.stirred = at;
@@ -257,9 +269,9 @@ impl<'a> Judge<'a> {
             }
             Event::Wish(site, wish) => self.sites[*site].ask(*wish, number, at),
             Event::Heal(dead) => self.heal(dead, at),
-            Event::Settle(site) => {
-                self.settled[*site] = true;
-                self.sites[*site].ask(Wish::Release, number, at);
+            Event::Settle(site, wish) => {
+                self.settled[*site] |= *wish == Wish::Release;
+                self.sites[*site].ask(*wish, number, at);
             }
             Event::Hand(site, _) => self.sites[*site].progress.stir(at),
             Event::Disk(..) | Event::Crash(..) | Event::HandAfter(..) => {}

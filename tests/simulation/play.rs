@@ -5,12 +5,12 @@ use super::plans::Plan;
 use super::sky::{Skies, Sky};
 use crate::world::{Chance, Disk, Entry, FakeOrigins, Journal, Mood, Rig, WriteCall, ms, secs};
 use originswitch::clock::Clock;
-use originswitch::failover::{Record, Request};
+use originswitch::failover::{Answer, Kept, Record, Request, StandingOrder};
 use originswitch::metrics::Metrics;
 use originswitch::rule::address::Address;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 /// What came of an incident: all that the judge may look at.
 pub struct Played {
@@ -197,7 +197,7 @@ impl<'a> World<'a> {
     }
 
     async fn perform(&mut self, number: usize, event: &Event) {
-        if !matches!(event, Event::Settle(_)) {
+        if !matches!(event, Event::Settle(..)) {
             self.journal.note(Entry::Event(number));
         }
         match event {
@@ -231,12 +231,12 @@ impl<'a> World<'a> {
             }
             Event::Wish(site, wish) => self.wish(*site, *wish, number),
             Event::Heal(dead) => self.heal(dead),
-            Event::Settle(site) => {
+            Event::Settle(site, wish) => {
                 while self.reboot.is_some() {
                     self.until(self.journal.now() + secs(30)).await;
                 }
                 self.journal.note(Entry::Event(number));
-                self.wish(*site, Wish::Release, number);
+                self.wish(*site, *wish, number);
             }
         }
     }
@@ -327,17 +327,27 @@ impl<'a> World<'a> {
         if !rig.runs() || rig.burnt() {
             return;
         }
-        let answer = rig.handle().ask(match wish {
-            Wish::Failback => Request::Failback,
-            Wish::Trust => Request::Trust,
-            Wish::Release => Request::Release,
-            Wish::Evaluate => Request::Evaluate { dry_run: false },
-            Wish::DryRun => Request::Evaluate { dry_run: true },
-        });
+        let ask = |request| Reply::Decision(rig.handle().ask(request));
+        let order = |order| Reply::Kept(rig.handle().order(order));
+        let reply = match wish {
+            Wish::Failback => ask(Request::Failback),
+            Wish::Trust => ask(Request::Trust),
+            Wish::Release => ask(Request::Release),
+            Wish::Evaluate => ask(Request::Evaluate { dry_run: false }),
+            Wish::DryRun => ask(Request::Evaluate { dry_run: true }),
+            Wish::Pin(to, force, lasts) => ask(rig.pin_request(to, force, lasts)),
+            Wish::Unpin => order(StandingOrder::Unpin),
+            Wish::Freeze(lasts) => order(StandingOrder::Freeze(rig.terms(lasts))),
+            Wish::Unfreeze => order(StandingOrder::Unfreeze),
+        };
         let journal = self.journal.clone();
         tokio::spawn(async move {
-            if answer.await.is_ok() {
-                journal.note(Entry::Replied { site, event });
+            if let Some(granted) = reply.granted().await {
+                journal.note(Entry::Replied {
+                    site,
+                    event,
+                    granted,
+                });
             }
         });
     }
@@ -366,6 +376,23 @@ impl<'a> World<'a> {
                 }
                 stage.rig.dns.edit_records(|records| *records = made);
             }
+        }
+    }
+}
+
+/// Who is asked answers in one of two ways.
+enum Reply {
+    Decision(oneshot::Receiver<Answer>),
+    Kept(oneshot::Receiver<Kept>),
+}
+
+impl Reply {
+    /// Whether it was done; `None` if there is no answer.
+    async fn granted(self) -> Option<bool> {
+        match self {
+            Reply::Decision(answer) => Some(answer.await.ok()?.is_ok()),
+            // What the disk did not take stands all the same.
+            Reply::Kept(answer) => answer.await.ok().map(|_| true),
         }
     }
 }

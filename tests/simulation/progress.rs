@@ -50,6 +50,9 @@ const CALLS: Duration = Duration::from_secs(3);
 impl Judge<'_> {
     /// Time has passed: is a dead origin kept for too long?
     pub fn advance(&mut self, site: usize, at: Duration) -> Found {
+        if self.sites[site].orders.may_freeze() {
+            self.sites[site].progress.stir(at);
+        }
         let since = self.stuck_since(site)?;
         let truth = &mut self.sites[site];
         let plain = (0..truth.moods.len()).all(|address| {

@@ -22,7 +22,7 @@ impl Judge<'_> {
             Some((_, decision)) => decision.reason == Reason::Switch(SwitchKind::Failover),
             None => ground.current_down,
         };
-        if flees {
+        if flees || case.may_be_pinned(truth) {
             return None;
         }
         if case.row.is_none() {
@@ -57,11 +57,13 @@ impl Judge<'_> {
     fn too_soon(&self, truth: &Site, ground: &Ground) -> Found {
         const LAW: &str = "7: failback_wait holds";
         let waits = truth.waits(ground.decided);
-        let down = truth.probers[0]
+        let main = truth.orders.main()?;
+        let down = truth.probers[main]
             .iter()
-            .filter_map(|&prober| self.last_down(truth, prober, ground.decided));
+            .filter_map(|&prober| self.last_down(truth, (main, prober), ground.decided));
         let since = down
             .chain(self.unwatched(truth))
+            .chain([truth.orders.last_end(ground.decided)])
             .filter(|&at| at <= ground.decided);
         let since = since.max().unwrap_or(Duration::ZERO);
         let watched = truth.uptime(since, ground.decided);
@@ -75,9 +77,14 @@ impl Judge<'_> {
     }
 
     /// When a prober last found MAIN down, as far as its loop came to know it.
-    fn last_down(&self, truth: &Site, prober: usize, now: Duration) -> Option<Duration> {
+    fn last_down(
+        &self,
+        truth: &Site,
+        (main, prober): (usize, usize),
+        now: Duration,
+    ) -> Option<Duration> {
         let shots = &self.shots[prober];
-        if truth.prober(0) == Some(prober) && shots.believed == Believed::Down {
+        if truth.prober(main) == Some(prober) && shots.believed == Believed::Down {
             return Some(now);
         }
         // It takes a moment to store that MAIN fell, and a crash may come first.

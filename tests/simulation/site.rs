@@ -2,6 +2,7 @@
 
 use super::alarms::Alarms;
 use super::incident::Wish;
+use super::orders::Orders;
 use super::plans::Plan;
 use super::play::{Held, Outcome};
 use super::progress::Progress;
@@ -75,6 +76,7 @@ pub struct Site<'a> {
     /// When the disk last had trouble.
     pub trouble: Option<Duration>,
     pub progress: Progress,
+    pub orders: Orders,
 }
 
 impl<'a> Site<'a> {
@@ -100,6 +102,7 @@ impl<'a> Site<'a> {
             disk: Disk::Fine,
             trouble: None,
             progress: Progress::default(),
+            orders: Orders::default(),
         }
     }
 
@@ -147,6 +150,7 @@ impl<'a> Site<'a> {
     }
 
     pub fn end(&mut self, at: Duration) {
+        self.orders.cut_off(self.trouble.is_some());
         if let Some(last) = self.boots.last_mut() {
             last.1.get_or_insert(at);
         }
@@ -198,11 +202,13 @@ impl<'a> Site<'a> {
                 wish,
                 replied: None,
             });
+            self.orders.ask(wish, event, at);
         }
         self.progress.stir(at);
     }
 
-    pub fn replied(&mut self, event: usize, at: Duration) {
+    pub fn replied(&mut self, event: usize, granted: bool, at: Duration) {
+        self.orders.replied(event, granted, at);
         if let Some(asked) = self.asked.iter_mut().find(|asked| asked.event == event) {
             asked.replied = Some(at);
         }

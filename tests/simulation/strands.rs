@@ -73,7 +73,8 @@ impl Script<'_> {
             78..82 => self.disk(),
             82..86 => self.clock(),
             86..92 => self.hand(),
-            92..97 => self.person(),
+            92..94 => self.person(),
+            94..98 => self.order(),
             _ => self.alarm(None),
         }
     }
@@ -242,7 +243,29 @@ impl Script<'_> {
             Wish::DryRun,
         ];
         let wish = *self.chance.pick(&wishes);
-        self.tell(Duration::ZERO, Event::Wish(self.site, wish));
+        self.wish(Duration::ZERO, wish);
+    }
+
+    fn wish(&mut self, after: Duration, wish: Wish) {
+        self.tell(after, Event::Wish(self.site, wish));
+    }
+
+    /// A person orders something that stands, and may end it.
+    fn order(&mut self) {
+        let lasts = self.chance.percent(50).then(|| self.lasts());
+        let (order, lift) = if self.chance.percent(60) {
+            let to = self.chance.index(self.plans[self.site].places.len());
+            let force = self.chance.percent(30);
+            (Wish::Pin(to, force, lasts), Wish::Unpin)
+        } else {
+            (Wish::Freeze(lasts), Wish::Unfreeze)
+        };
+        self.wish(Duration::ZERO, order);
+        if self.chance.percent(40) {
+            let after = self.lasts();
+            let lift = self.chance.weighed(&[(4, lift), (1, Wish::Unfreeze)]);
+            self.wish(after, lift);
+        }
     }
 
     /// What Alertmanager makes of an outage, or of nothing at all: some of its

@@ -1,7 +1,7 @@
 //! What incidents were made of and what came of them, counted: whether the
 //! simulation goes where it is to go.
 
-use super::incident::{Event, Incident};
+use super::incident::{Event, Incident, Wish};
 use super::judge::Judged;
 use super::play::Played;
 use crate::world::{Entry, WriteFate};
@@ -83,9 +83,11 @@ fn kind(event: &Event) -> &'static str {
         Event::Stall(_) => "stall",
         Event::Hand(..) => "hand",
         Event::HandAfter(..) => "hand in a switch",
+        Event::Wish(_, Wish::Pin(..)) => "pin",
+        Event::Wish(_, Wish::Freeze(_)) => "freeze",
         Event::Wish(..) => "wish",
         Event::Heal(_) => "heal",
-        Event::Settle(_) => "settle",
+        Event::Settle(..) => "settle",
     }
 }
 

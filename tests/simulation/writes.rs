@@ -3,8 +3,9 @@
 
 use super::incident::Wish;
 use super::judge::{Broken, Found, Judge};
+use super::orders::PIN;
 use super::play::Held;
-use super::site::{Asked, Row, Sent};
+use super::site::{Asked, Row, Sent, Site};
 use super::sky::Sky;
 use crate::world::{Disk, Mood, WriteFate, ms, secs};
 use originswitch::rule::Stance;
@@ -26,6 +27,21 @@ pub struct Case {
     pub to: usize,
     /// Its row, and the decision in it.
     pub row: Option<(usize, Arc<Decision>)>,
+}
+
+impl Case {
+    /// Whether a person's pin may be why it is sent.
+    pub fn may_be_pinned(&self, truth: &Site) -> bool {
+        match self.reason() {
+            Some(reason) => reason == PIN,
+            None => truth.orders.may_pin(self.to, false),
+        }
+    }
+
+    /// Why it is sent, as its row says.
+    pub fn reason(&self) -> Option<Reason> {
+        self.row.as_ref().map(|(_, decision)| decision.reason)
+    }
 }
 
 /// What a decision at one time could rest on.
@@ -51,11 +67,12 @@ impl Judge<'_> {
         let found = self
             .as_it_was_read(site, &case)
             .or_else(|| self.nothing_but_content(site, &case))
-            .or_else(|| self.earned(&case, ground.as_ref()))
+            .or_else(|| self.earned(site, &case, ground.as_ref()))
             .or_else(|| self.not_twice(site, &case))
             .or_else(|| self.proven(site, &case, ground.as_ref()))
             .or_else(|| self.within_budget(site, &case, ground.as_ref()))
             .or_else(|| self.intended(site, &case))
+            .or_else(|| self.not_frozen(site, case.reason()))
             .or_else(|| self.not_held(site, &case, ground.as_ref()));
         let truth = &mut self.sites[site];
         if let Some((row, _)) = &case.row {
@@ -182,11 +199,17 @@ impl Judge<'_> {
         let from = case.at.saturating_sub(SENT_WITHIN);
         let landings = self.landings(site, from, case.at);
         let grounds = landings.map(|at| self.ground_at(site, case, at));
+        let truth = &self.sites[site];
         let mut earned: Vec<Ground> = grounds.filter(|ground| ground.target_up).collect();
         // Without a row it can only be a flight.
         let flight = earned.iter().position(|ground| ground.current_down);
-        let home = |ground: &Ground| case.to == 0 && ground.current_up;
-        let index = flight.or_else(|| earned.iter().position(home))?;
+        let pin = || case.may_be_pinned(truth).then_some(0);
+        let mains = truth.orders.mains();
+        let home = |ground: &Ground| mains.contains(&case.to) && ground.current_up;
+        let index = flight
+            .or_else(|| earned.iter().position(home))
+            .or_else(pin)
+            .filter(|&index| index < earned.len())?;
         Some(earned.swap_remove(index))
     }
 
@@ -266,7 +289,12 @@ impl Judge<'_> {
     }
 
     /// Laws 1 to 3 and 5: what the probes of the confirmation had found.
-    fn earned(&self, case: &Case, ground: Option<&Ground>) -> Found {
+    fn earned(&self, site: usize, case: &Case, ground: Option<&Ground>) -> Found {
+        let orders = &self.sites[site].orders;
+        let pins = case.may_be_pinned(&self.sites[site]);
+        if pins && orders.may_pin(case.to, true) {
+            return None;
+        }
         let Some(ground) = ground else {
             let what = "at no time could it have been decided".into();
             return Some(("1, 2: every switch is earned", what));
@@ -275,14 +303,17 @@ impl Judge<'_> {
             let what = format!("{ground:?}");
             return Some(("1: never to an origin that was not seen up", what));
         }
-        let reason = case.row.as_ref().map(|(_, decision)| decision.reason);
+        if pins && orders.may_pin(case.to, false) {
+            return None;
+        }
+        let reason = case.reason();
         let (flees, returns) = match reason {
             Some(Reason::Switch(SwitchKind::Failover)) => (true, false),
             Some(Reason::Switch(SwitchKind::Failback)) => (false, true),
             Some(_) => (false, false),
             None => (true, true),
         };
-        let home = case.to == 0 && ground.current_up;
+        let home = orders.mains().contains(&case.to) && ground.current_up;
         if (flees && ground.current_down) || (returns && home) {
             return None;
         }
@@ -297,6 +328,10 @@ impl Judge<'_> {
     /// Law 4: while nothing changes, one switch is enough.
     fn not_twice(&self, site: usize, case: &Case) -> Found {
         let truth = &self.sites[site];
+        // What people order ends at its time, and then it moves again.
+        if truth.orders.first().is_some() {
+            return None;
+        }
         let last = truth.writes.last()?;
         let since = last.since?;
         let steady = |(_, mood): &(Duration, Mood)| {
@@ -328,6 +363,9 @@ impl Judge<'_> {
     /// An origin that was never seen up is not left, and an address that is not
     /// configured only where the policy says so.
     fn proven(&self, site: usize, case: &Case, ground: Option<&Ground>) -> Found {
+        if case.may_be_pinned(&self.sites[site]) {
+            return None;
+        }
         let truth = &self.sites[site];
         let policy = truth.plan.policy();
         let Held::At(from) = case.from else {
@@ -353,6 +391,10 @@ impl Judge<'_> {
 
     /// Law 6: what the window holds, and that a return spares one.
     fn within_budget(&self, site: usize, case: &Case, ground: Option<&Ground>) -> Found {
+        // A person's pin is not counted.
+        if case.may_be_pinned(&self.sites[site]) {
+            return None;
+        }
         let truth = &self.sites[site];
         let policy = truth.plan.policy();
         let decided = ground.map_or(case.at, |ground| ground.decided);
@@ -372,6 +414,13 @@ impl Judge<'_> {
     fn counts(&self, site: usize, sent: &Sent, now: Duration) -> Option<Duration> {
         let truth = &self.sites[site];
         sent.acted?;
+        let pinned = match sent.row {
+            Some(row) => truth.rows[row].decision.reason == PIN,
+            None => truth.orders.first().is_some(),
+        };
+        if pinned {
+            return None;
+        }
         let released = |asked: &&Asked| {
             asked.wish == Wish::Release && asked.replied.is_none_or(|replied| replied >= sent.at)
         };

@@ -53,8 +53,12 @@ pub enum Entry {
     Disk { site: usize, disk: Disk },
     /// The story went on: the number of its event.
     Event(usize),
-    /// What a person asked in that event was answered.
-    Replied { site: usize, event: usize },
+    /// What a person asked in that event was answered: it was done, or not.
+    Replied {
+        site: usize,
+        event: usize,
+        granted: bool,
+    },
 }
 
 /// Does something when what it waited for happens; true when it is done.
