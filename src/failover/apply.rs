@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::rule::Moment;
 use crate::rule::address::{Address, Place, Role};
 use crate::rule::brakes::HoldReason;
-use crate::rule::decision::{Decision, Reason, SwitchResult};
+use crate::rule::decision::{Decision, Outcome, Reason, SwitchResult, decide};
 use crate::rule::standing::{Frozen, Scope};
 use crate::rule::walk::SwitchKind;
 use std::time::Duration;
@@ -128,12 +128,11 @@ impl SiteLoop {
     /// Reads the record once more: what to write to, or why nothing is written.
     async fn look_before_writing(
         &mut self,
-        pass: &mut Pass,
+        pass: &Pass,
         decision: &Decision,
         until: Instant,
     ) -> Result<Reading, Carried> {
         let seen = self.reading.as_ref().map(|r| r.holding.clone());
-        let asked = self.tools.clock.moment();
         if let Err(text) = self.read_again(until).await {
             return Err(Carried::Over(unavailable(decision.clone(), &text), false));
         }
@@ -141,16 +140,27 @@ impl SiteLoop {
             tokio::time::sleep(STALE_AGAIN).await;
             return Err(Carried::Moved);
         }
-        let slow = self.tools.clock.moment().since(asked) > self.site.policy.confirm_interval;
-        if slow && !std::mem::replace(&mut pass.slow_read, true) {
-            // The probes have gone on meanwhile, and alerts may have come:
-            // decide again on what they say now. Once; Cloudflare may be slow.
-            return Err(Carried::Moved);
+        let reading = self.reading.clone();
+        match reading.filter(|reading| seen.as_ref() == Some(&reading.holding)) {
+            Some(reading) if self.still_decided(pass, decision).await => Ok(reading),
+            _ => Err(Carried::Moved),
         }
-        self.reading
-            .clone()
-            .filter(|reading| seen.as_ref() == Some(&reading.holding))
-            .ok_or(Carried::Moved)
+    }
+
+    /// Whether it would be decided the same now. Cloudflare may have been slow:
+    /// the probes have gone on meanwhile, and alerts may have come.
+    async fn still_decided(&mut self, pass: &Pass, decision: &Decision) -> bool {
+        self.absorb().await;
+        if pass.gaps.is_some_and(|gaps| gaps != self.gaps()) {
+            return false;
+        }
+        let evidence = self.evidence(self.tools.clock.moment(), pass.settle_by);
+        let snapshot = self.snapshot(pass, evidence);
+        let Outcome::Plan(plan) = decide(&self.site.policy, &snapshot) else {
+            return false;
+        };
+        let to = plan.to.map(|to| &snapshot.origins[to].at);
+        plan.reason == decision.reason && to == decision.to.as_ref()
     }
 
     /// Stores the intent; a flight goes on without, and so does a person's pin;

@@ -101,7 +101,7 @@ impl SiteLoop {
     /// no further answer.
     async fn confirm(&mut self, pass: &mut Pass) -> Option<(Snapshot, Plan)> {
         let mut begins = true;
-        let mut settle_by = self.tools.clock.moment() + self.patience();
+        pass.settle_by = self.tools.clock.moment() + self.patience();
         let mut was_blind = false;
         let mut saw_again = false;
         loop {
@@ -112,7 +112,7 @@ impl SiteLoop {
                 // it one that fell into the read before a write.
                 pass.gaps = Some(self.gaps());
                 self.begin_trial();
-                settle_by = self.tools.clock.moment() + self.patience();
+                pass.settle_by = self.tools.clock.moment() + self.patience();
             }
             if std::mem::take(&mut self.orders.lifted)
                 && let Some(wish) = pass.wish.take()
@@ -127,7 +127,7 @@ impl SiteLoop {
                 });
             }
             let now = self.tools.clock.moment();
-            let snapshot = self.snapshot(pass, self.evidence(now, settle_by));
+            let snapshot = self.snapshot(pass, self.evidence(now, pass.settle_by));
             let sight = snapshot.given.sight;
             if was_blind && sight == Sight::Clear {
                 // What failed while we saw nothing speaks of us.
@@ -136,7 +136,7 @@ impl SiteLoop {
                 if !std::mem::replace(&mut saw_again, true) {
                     // Once: a target that comes and goes must not keep us from
                     // saying that it cannot be told.
-                    settle_by = self.tools.clock.moment() + self.patience();
+                    pass.settle_by = self.tools.clock.moment() + self.patience();
                 }
                 continue;
             }
@@ -156,7 +156,7 @@ impl SiteLoop {
             }
             self.publish();
             if self
-                .event(settle_by.max(now + Duration::from_secs(1)))
+                .event(pass.settle_by.max(now + Duration::from_secs(1)))
                 .await
                 == Event::Cancelled
             {
@@ -176,7 +176,7 @@ impl SiteLoop {
         }
     }
 
-    fn evidence(&self, now: Moment, settle_by: Moment) -> Evidence {
+    pub(super) fn evidence(&self, now: Moment, settle_by: Moment) -> Evidence {
         let firing = self
             .handle
             .inbox()

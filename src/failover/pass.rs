@@ -29,8 +29,8 @@ pub(super) struct Pass {
     pub(super) dry_run: bool,
     pub(super) by_hand: bool,
     pub(super) asked_for: bool,
-    /// A read before a write took so long that it was decided again.
-    pub(super) slow_read: bool,
+    /// When what is still open in its confirmation counts as unknown.
+    pub(super) settle_by: Moment,
     /// The gaps that were known when its confirmation began.
     pub(super) gaps: Option<u64>,
     /// A pin that somebody wants, until it is known whether it can be had.
@@ -46,7 +46,7 @@ impl SiteLoop {
             dry_run: self.site.policy.dry_run,
             by_hand: false,
             asked_for: false,
-            slow_read: false,
+            settle_by: self.tools.clock.moment(),
             wish: None,
             gaps: None,
             answers: Vec::new(),

@@ -4,6 +4,7 @@
 use super::incident::Wish;
 use super::judge::{Found, Judge};
 use super::site::{Row, Site};
+use super::writes::Case;
 use crate::world::{ms, secs};
 use originswitch::rule::decision::{Decision, Reason};
 use originswitch::rule::walk::SwitchKind;
@@ -29,13 +30,15 @@ struct Standing<T> {
     maybe: Vec<Option<Order<T>>>,
     /// What it may have been before the orders that are under way, by event.
     before: Vec<Option<Order<T>>>,
-    under_way: Vec<(usize, Option<Order<T>>)>,
+    under_way: Vec<(usize, Duration, Option<Order<T>>)>,
     /// Whether orders overlapped.
     mixed: bool,
     /// All that it ever may have been.
     ever: Vec<Option<Order<T>>>,
-    /// When a certain order last gave way to another state.
+    /// When a certain order last gave way to another state, at the earliest.
     ended: Option<Duration>,
+    /// When it was last read otherwise than before.
+    changed: Duration,
 }
 
 impl<T> Default for Standing<T> {
@@ -47,6 +50,7 @@ impl<T> Default for Standing<T> {
             mixed: false,
             ever: vec![None],
             ended: None,
+            changed: Duration::ZERO,
         }
     }
 }
@@ -60,12 +64,13 @@ impl<T: Copy + PartialEq> Standing<T> {
         }
     }
 
-    fn asked(&mut self, event: usize, state: Option<Order<T>>) {
+    fn asked(&mut self, event: usize, at: Duration, state: Option<Order<T>>) {
+        self.changed = at;
         self.mixed = !self.under_way.is_empty();
         if !self.mixed {
             self.before = self.maybe.clone();
         }
-        self.under_way.push((event, state));
+        self.under_way.push((event, at, state));
         self.may(state);
     }
 
@@ -75,7 +80,8 @@ impl<T: Copy + PartialEq> Standing<T> {
         let Some(index) = self.under_way.iter().position(|one| one.0 == event) else {
             return;
         };
-        let (_, state) = self.under_way.remove(index);
+        self.changed = at;
+        let (_, asked, state) = self.under_way.remove(index);
         if !self.under_way.is_empty() {
             return;
         }
@@ -87,7 +93,7 @@ impl<T: Copy + PartialEq> Standing<T> {
         if let ([Some(before)], [after]) = (&self.before[..], &self.maybe[..])
             && Some(*before) != *after
         {
-            self.ended = Some(at);
+            self.ended = Some(asked);
         }
     }
 
@@ -111,6 +117,7 @@ impl<T: Copy + PartialEq> Standing<T> {
         if !self.maybe.iter().any(due) {
             return;
         }
+        self.changed = now;
         if let (Some(Some(order)), false) = (self.certain(), clock_set) {
             self.ended = order.ends;
         }
@@ -138,8 +145,6 @@ pub struct Orders {
     freeze: Standing<()>,
     /// When the first was given.
     first: Option<Duration>,
-    /// Since when `pin` is certain.
-    settled: Duration,
 }
 
 impl Orders {
@@ -148,32 +153,31 @@ impl Orders {
         match wish {
             Wish::Pin(to, force, lasts) => {
                 let (terms, ends) = ((to, force), ends(lasts));
-                self.pin.asked(event, Some(Order { terms, ends }));
+                self.pin.asked(event, at, Some(Order { terms, ends }));
             }
-            Wish::Unpin => self.pin.asked(event, None),
+            Wish::Unpin => self.pin.asked(event, at, None),
             Wish::Freeze(lasts) => {
                 let (terms, ends) = ((), ends(lasts));
-                self.freeze.asked(event, Some(Order { terms, ends }));
+                self.freeze.asked(event, at, Some(Order { terms, ends }));
             }
             Wish::Unfreeze => {
-                self.freeze.asked(event, None);
+                self.freeze.asked(event, at, None);
                 // It ends what a pin by force holds, too.
                 let pins = self.pin.maybe.clone();
                 for order in pins.into_iter().flatten().filter(|order| order.terms.1) {
                     let terms = (order.terms.0, false);
                     self.pin.may(Some(Order { terms, ..order }));
+                    self.pin.changed = at;
                 }
             }
             _ => return,
         }
         self.first.get_or_insert(at);
-        self.settled = at;
     }
 
     pub fn replied(&mut self, event: usize, granted: bool, at: Duration) {
         self.pin.answered(event, granted, at);
         self.freeze.answered(event, granted, at);
-        self.settled = at;
     }
 
     pub fn cut_off(&mut self, forgets: bool) {
@@ -216,13 +220,19 @@ impl Orders {
         self.freeze.maybe.iter().any(Option::is_some) || self.pin.maybe.iter().flatten().any(forced)
     }
 
-    /// What certainly stands against a write for this reason.
-    fn against(&self, reason: Option<Reason>) -> Option<&'static str> {
+    /// Whether there may ever have been a pin to this origin.
+    pub fn ever_pinned(&self, to: usize) -> bool {
+        let mut pins = self.pin.ever.iter().flatten();
+        pins.any(|order| order.terms.0 == to)
+    }
+
+    /// What certainly stands against a write, one for a pin or another.
+    fn against(&self, pins: bool) -> Option<&'static str> {
         if let Some(Some(_)) = self.freeze.certain() {
             return Some("it is frozen");
         }
         match self.pin.certain() {
-            Some(Some(pin)) if pin.terms.1 && reason != Some(PIN) => Some("it is pinned by force"),
+            Some(Some(pin)) if pin.terms.1 && !pins => Some("it is pinned by force"),
             _ => None,
         }
     }
@@ -239,9 +249,9 @@ pub const PIN: Reason = Reason::Switch(SwitchKind::Pin);
 
 impl Judge<'_> {
     /// Law 7: nothing is written where people said so.
-    pub fn not_frozen(&self, site: usize, reason: Option<Reason>) -> Found {
+    pub fn not_frozen(&self, site: usize, case: &Case) -> Found {
         let truth = &self.sites[site];
-        let against = truth.orders.against(reason)?;
+        let against = truth.orders.against(case.may_be_pinned(truth))?;
         let what = format!("{against}: {:?}", truth.orders);
         (!truth.forgetful()).then_some(("7: frozen holds", what))
     }
@@ -250,8 +260,7 @@ impl Judge<'_> {
     pub fn pin_is_known(&self, site: usize, row: &Row) -> Found {
         let truth = &self.sites[site];
         let decided = self.moment(row.decision.time, row.stored)?;
-        let settled = truth.orders.settled.max(truth.orders.last_end(row.stored));
-        if decided <= settled + ms(1) || truth.forgetful() {
+        if decided <= truth.orders.pin.changed + ms(1) || truth.forgetful() {
             return None;
         }
         let stands = truth.orders.pin.certain()?;

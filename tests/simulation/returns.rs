@@ -130,7 +130,9 @@ impl Judge<'_> {
         let released = truth.asked.iter().any(|asked| {
             asked.wish == Wish::Release && asked.replied.is_none_or(|replied| replied >= edited)
         });
-        let foreign = known && !ours && !released && before != case.from && before != Held::Odd;
+        let pinned = matches!(case.from, Held::At(at) if truth.orders.ever_pinned(at));
+        let foreign =
+            known && !ours && !pinned && !released && before != case.from && before != Held::Odd;
         let what = format!("somebody set {:?} at {edited:?}", case.from);
         foreign.then_some(("7: foreign holds", what))
     }

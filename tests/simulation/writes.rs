@@ -72,7 +72,7 @@ impl Judge<'_> {
             .or_else(|| self.proven(site, &case, ground.as_ref()))
             .or_else(|| self.within_budget(site, &case, ground.as_ref()))
             .or_else(|| self.intended(site, &case))
-            .or_else(|| self.not_frozen(site, case.reason()))
+            .or_else(|| self.not_frozen(site, &case))
             .or_else(|| self.not_held(site, &case, ground.as_ref()));
         let truth = &mut self.sites[site];
         if let Some((row, _)) = &case.row {
