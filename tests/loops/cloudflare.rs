@@ -400,3 +400,21 @@ async fn slow_calls_add_what_they_take_and_no_more() {
         ms(2_000 + 200 + 5 + 200),
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_dies_while_the_record_is_read_is_not_switched_to() {
+    let mut rig = Rig::resting().await;
+    rig.run_for(secs(20)).await;
+    rig.dns.latency(secs(8));
+    rig.kill(MAIN);
+    rig.alert(Firing);
+    // Decided after 2 s, and read for 8 s more.
+    rig.run_for(ms(2_500)).await;
+    rig.kill(BACKUP);
+    rig.run_for(secs(30)).await;
+    assert!(rig.writes().is_empty(), "{:#?}", rig.story());
+    assert_eq!(rig.reason(), "all_down");
+    rig.revive(BACKUP);
+    rig.run_for(secs(60)).await;
+    assert_eq!(rig.record(), Some(BACKUP), "{:#?}", rig.story());
+}
