@@ -371,9 +371,13 @@ fn every_link_and_every_file_named_is_there() {
                 continue;
             }
             links += 1;
-            match target.strip_prefix('#') {
-                Some(anchor) => assert!(anchors(text).contains(anchor), "no heading #{anchor}"),
-                None => must_be_there(&root().join(folder).join(target), target),
+            let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let path = root().join(folder).join(file);
+            must_be_there(&path, target);
+            if !anchor.is_empty() {
+                let elsewhere = std::fs::read_to_string(&path).unwrap_or_default();
+                let text = if file.is_empty() { text } else { &elsewhere };
+                assert!(anchors(text).contains(anchor), "no heading {target}");
             }
         }
         for path in inline_code(text) {
