@@ -4,6 +4,8 @@
 //! `tests/stack/install FOLDER` fetches the programs and prints the variable to
 //! set; `tests/run` does that.
 
+mod by_hand;
+mod files;
 mod monitoring;
 #[path = "../support/mod.rs"]
 mod support;
