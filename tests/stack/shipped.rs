@@ -47,8 +47,9 @@ impl Pace {
         let mut changes = self.quick(&[
             ("scrape_interval: 15s", "scrape_interval: 1s"),
             ("evaluation_interval: 15s", "evaluation_interval: 1s"),
-            ("scrape_interval: 3s", "scrape_interval: 1s"),
-            ("scrape_timeout: 3s", "scrape_timeout: 1s"),
+            // On a loaded machine a probe may take long, and is not to fail.
+            ("scrape_interval: 3s", "scrape_interval: 2s"),
+            ("scrape_timeout: 3s", "scrape_timeout: 2s"),
         ]);
         let quoted: Vec<_> = alertmanagers.iter().map(|a| format!("'{a}'")).collect();
         changes.extend([
@@ -65,7 +66,6 @@ impl Pace {
     pub fn origin_alerts(self) -> String {
         let changes = self.quick(&[
             ("interval: 3s", "interval: 1s"),
-            (" for: 3s", " for: 1s"),
             ("keep_firing_for: 5m", "keep_firing_for: 2s"),
         ]);
         changed("alertmanager-examples/origin-alerts.yml", &changes)
