@@ -18,6 +18,9 @@ async fn an_alert_moves_the_record_and_its_end_lets_it_return() {
     let switch = stack.last_switch().await;
     assert_eq!(switch["reason"], "failover", "{switch:#}");
     assert_eq!(switch["trigger"], "alert", "{switch:#}");
+    // What originswitch says of itself is watched too.
+    let on_backup = "count(ALERTS{alertname=\"OriginswitchSiteOnBackup\",site=\"www\"})";
+    stack.until_query(on_backup, 1.0).await;
 
     stack.world.revive_main().await;
     stack.until_returned().await;

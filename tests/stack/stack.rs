@@ -16,7 +16,7 @@ use crate::support;
 use crate::support::server::{Folder, HOSTNAME, Server, World};
 
 /// Nothing that is waited for takes this long, however loaded the machine is.
-const DEADLINE: Duration = Duration::from_secs(90);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 const WEBHOOK_TOKEN: &str = "what-alertmanager-shows-to-be-let-in";
 
