@@ -4,6 +4,7 @@
 //! `tests/stack/install FOLDER` fetches the programs and prints the variable to
 //! set; `tests/run` does that.
 
+mod dashboards;
 mod monitoring;
 #[path = "../support/mod.rs"]
 mod support;
