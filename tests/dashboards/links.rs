@@ -109,3 +109,17 @@ fn provisioning_names_the_folder_that_the_readme_does() {
         assert!(README.contains(wanted), "the README does not name {wanted}");
     }
 }
+
+/// The README shows them, and a reader on a slow line opens it too.
+#[test]
+fn each_dashboard_has_a_picture_of_moderate_size() {
+    for name in NAMES {
+        let name = name.strip_prefix("originswitch-").unwrap();
+        let shown = format!("({}/{name}.png)", model::FOLDER);
+        assert!(README.contains(&shown), "the README does not show {name}");
+        let file = model::path(name).with_extension("png");
+        let picture = std::fs::read(file).unwrap();
+        assert!(picture.starts_with(b"\x89PNG"), "{name}");
+        assert!((20_000..300_000).contains(&picture.len()), "{name}");
+    }
+}
