@@ -7,6 +7,7 @@
 
 mod by_hand;
 mod cluster;
+mod dashboards;
 mod files;
 mod incident;
 mod kills;

@@ -105,7 +105,7 @@ impl Setup {
 
 /// Origins that speak https, as the shipped files ask for, with certificates of
 /// an authority that this world's programs trust.
-async fn world() -> World {
+async fn world() -> (World, Authority) {
     let mut world = World::new().await;
     let authority = Authority::new();
     authority.write_pem(world.folder.path(TRUSTED)).unwrap();
@@ -114,7 +114,7 @@ async fn world() -> World {
         Origin::start(world.address(host), Some(tls)).unwrap()
     };
     (world.main, world.backup) = (origin(10), origin(20));
-    world
+    (world, authority)
 }
 
 /// originswitch, where Prometheus and Alertmanager look for it.
@@ -166,6 +166,8 @@ fn blackbox(tools: &Tools, folder: &Path, at: &Addresses) -> Program {
 /// Everything runs; all of it ends when this is dropped.
 pub struct Stack {
     pub world: World,
+    /// Who vouches for its origins.
+    pub authority: Authority,
     pub server: Server,
     pub prometheus: Program,
     pub alertmanager: Program,
@@ -183,7 +185,7 @@ impl Stack {
 
     /// The same, set up in another way.
     pub async fn start_as(tools: &Tools, setup: Setup) -> Self {
-        let world = world().await;
+        let (world, authority) = world().await;
         let at = Addresses::new(&world);
         setup.write_files(&world, &at);
         let folder = world.folder.path("");
@@ -208,6 +210,7 @@ impl Stack {
             blackbox: blackbox(tools, &folder, &at),
             cluster,
             world,
+            authority,
             at,
         };
         stack.until_well_on_main().await;

@@ -508,7 +508,11 @@ impl World {
     /// Starts an edge before this world's origins, and has the configuration
     /// ask it; it ends with its handle.
     pub fn edge(&mut self) -> Edge {
-        let options = edge::Options::default();
+        self.edge_as(edge::Options::default())
+    }
+
+    /// The same, set up in another way.
+    pub fn edge_as(&mut self, options: edge::Options) -> Edge {
         let edge = Edge::start(self.address(2), None, &self.cloudflare, options).unwrap();
         edge.origin_at(self.main.addr());
         edge.origin_at(self.backup.addr());
