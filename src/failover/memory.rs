@@ -147,22 +147,24 @@ impl Returns {
 
 impl History {
     pub(super) fn restore(&mut self, memory: &SiteMemory, clock: &Clock, window: Duration) {
+        // What a clock that was set back since puts into the future, is past.
+        let now = clock.moment();
+        let moment = |at| clock.moment_of(at).min(now);
         self.proofs.extend(memory.proofs.iter().cloned());
-        self.released = memory.released.map(|at| clock.moment_of(at));
+        self.released = memory.released.map(moment);
         for past in &memory.switches {
             let released = memory.released.is_some_and(|at| past.at <= at);
             // A person's pin is not counted.
             let pin = past.reason == Reason::Switch(SwitchKind::Pin);
             if past.applied != Some(false) && !released && !pin {
-                let number = self.add(clock.moment_of(past.at));
+                let number = self.add(moment(past.at));
                 if past.applied.is_none() {
                     self.unsettled.insert(past.id, number);
                 }
             }
         }
         for past in &memory.course {
-            let at = clock.moment_of(past.at);
-            self.returns.switched(past.reason, at, window);
+            self.returns.switched(past.reason, moment(past.at), window);
         }
     }
 

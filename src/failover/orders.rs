@@ -157,7 +157,11 @@ impl SiteLoop {
                     self.orders.unmoved = due.then_some(Order { to, force });
                     self.orders.pin = Some((to, standing));
                 }
-                Some(_) => {}
+                Some(_) => {
+                    // It ended while nobody ran; a clock that is set back does
+                    // not bring it back.
+                    let _ = self.tools.store.save_pin(&self.site.name, None).await;
+                }
                 None => {
                     warn!(
                         site = %self.site.name,

@@ -133,6 +133,10 @@ impl Known {
             _ => true,
         };
         if !newer && self.status == AlertStatus::Resolved {
+            if status == self.status {
+                // A late copy of the firing may come any time after this one.
+                self.received = self.received.max(received);
+            }
             return false;
         }
         let news = status != self.status || (newer && starts_at != self.starts_at);

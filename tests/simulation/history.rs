@@ -103,7 +103,7 @@ impl Judge<'_> {
 
     /// What must hold when all has been quiet for a while.
     pub fn at_the_end(&self, site: usize, end: Duration) -> Found {
-        self.all_closed(site)
+        self.all_closed(site, end)
             .or_else(|| self.all_told(site))
             .or_else(|| self.unspoilt(site))
             .or_else(|| self.nothing_counted(site))
@@ -123,15 +123,17 @@ impl Judge<'_> {
     }
 
     /// No row stays open, where the disk took everything.
-    fn all_closed(&self, site: usize) -> Found {
+    fn all_closed(&self, site: usize, end: Duration) -> Found {
         let truth = &self.sites[site];
         if truth.trouble.is_some() {
             return None;
         }
+        // It is given up at the first read a minute after.
+        let bound = Duration::from_secs(90) + truth.plan.interval();
         let open = truth
             .rows
             .iter()
-            .find(|row| row.sent && row.applied.is_none())?;
+            .find(|row| row.sent && row.applied.is_none() && row.stored + bound < end)?;
         Some((TRUE, format!("its row stays open: {:?}", open.decision)))
     }
 
@@ -226,7 +228,9 @@ impl Judge<'_> {
         let seen = truth.probers[held]
             .iter()
             .any(|&prober| self.shots[prober].ever_up);
+        // A proof that the disk did not take is lost with the process.
+        let lost = truth.trouble.is_some() && truth.boots.len() > 1;
         (other && policy.unknown_origin == Stance::Hold)
-            || (!other && policy.require_proof && !seen)
+            || (!other && policy.require_proof && (!seen || lost))
     }
 }

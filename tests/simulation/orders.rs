@@ -119,7 +119,7 @@ impl<T: Copy + PartialEq> Standing<T> {
         }
         self.changed = now;
         if let (Some(Some(order)), false) = (self.certain(), clock_set) {
-            self.ended = order.ends;
+            self.ended = order.ends.map(|ends| ends.min(now));
         }
         self.may(None);
         // A loop that looks every interval has seen the end by then.
@@ -162,7 +162,8 @@ impl Orders {
             }
             Wish::Unfreeze => {
                 self.freeze.asked(event, at, None);
-                // It ends what a pin by force holds, too.
+                // It ends what a pin by force holds, too, also of one on its way.
+                self.pin.mixed |= !self.pin.under_way.is_empty();
                 let pins = self.pin.maybe.clone();
                 for order in pins.into_iter().flatten().filter(|order| order.terms.1) {
                     let terms = (order.terms.0, false);

@@ -3,7 +3,7 @@
 use super::judge::{Found, Judge};
 use super::plans::Plan;
 use super::play::Held;
-use super::site::Site;
+use super::site::{Row, Site};
 use super::sky::Sky;
 use crate::world::{Cut, Mood, secs};
 use originswitch::rule::Stance;
@@ -115,7 +115,10 @@ impl Judge<'_> {
                 .prober(held)
                 .is_some_and(|prober| self.shots[prober].ever_up)
         };
-        let spent = truth.writes.len();
+        // An intent whose write a crash forestalled counts until it is given up.
+        let meant = |row: &&Row| row.sent && row.applied != Some(false);
+        let spent = truth.rows.iter().filter(meant).count();
+        let spent = spent.max(truth.writes.len());
         policy.dry_run
             || (other && policy.unknown_origin == Stance::Hold)
             || (!other && policy.require_proof && !proven())

@@ -4,7 +4,7 @@ use super::incident::Wish;
 use super::judge::{Found, Judge};
 use super::play::Held;
 use super::shots::Believed;
-use super::site::Site;
+use super::site::{Row, Site};
 use super::sky::Sky;
 use super::writes::{Case, Ground};
 use crate::world::{ms, secs};
@@ -106,8 +106,9 @@ impl Judge<'_> {
             ((offset - before).abs() > 2_000).then_some(at)
         });
         let long = 3 * truth.plan.interval();
-        let stalls = self.stalls.iter().map(|stall| (stall.1, stall.1 - stall.0));
-        let stalls = stalls.filter_map(move |(end, lasted)| (lasted > long).then_some(end));
+        let ran = |at: Duration| !truth.uptime(at.saturating_sub(ms(1)), at).is_zero();
+        let stalls = self.stalls.iter().filter(move |stall| ran(stall.0));
+        let stalls = stalls.filter_map(move |&(begin, end)| (end - begin > long).then_some(end));
         // A loop that ended before its next look did not notice.
         let a_look = truth.plan.interval() + secs(1);
         set.chain(stalls)
@@ -123,10 +124,15 @@ impl Judge<'_> {
         let &(edited, _) = truth.edits.iter().find(|edit| edit.1 == version)?;
         let before = truth.outcome.versions[version - 1];
         let known = truth.knew(version - 1, edited);
-        let ours = truth
-            .writes
+        let sent = truth.writes.iter().map(|sent| (sent.to, sent.at));
+        // An intent looks like a write after a crash.
+        let meant = truth
+            .rows
             .iter()
-            .any(|sent| Held::At(sent.to) == case.from && sent.at + secs(120) > edited);
+            .filter_map(|row| Some((truth.goal(row)?, row.stored)));
+        let ours = sent
+            .chain(meant)
+            .any(|(to, at)| Held::At(to) == case.from && at + secs(120) > edited);
         let released = truth.asked.iter().any(|asked| {
             asked.wish == Wish::Release && asked.replied.is_none_or(|replied| replied >= edited)
         });
@@ -146,6 +152,13 @@ impl Site<'_> {
         let needs = read.map(|&(_, version)| self.outcome.needs[version]);
         let needs = needs.unwrap_or_default();
         self.plan.policy().failback_after.max(needs)
+    }
+
+    /// Where a row says that a switch was sent to.
+    fn goal(&self, row: &Row) -> Option<usize> {
+        let to = row.decision.to.as_ref().filter(|_| row.sent)?;
+        let mut places = self.plan.places.iter();
+        places.position(|place| place.to_string() == *to.address)
     }
 
     /// Whether a version was read, and stored as known, before `at`; and it was

@@ -397,7 +397,11 @@ impl Judge<'_> {
         }
         let truth = &self.sites[site];
         let policy = truth.plan.policy();
-        let decided = ground.map_or(case.at, |ground| ground.decided);
+        // Without a row nobody knows when it was decided.
+        let decided = match (&case.row, ground) {
+            (Some(_), Some(ground)) => ground.decided,
+            _ => case.at,
+        };
         let window = policy.switch_window;
         let counted = truth.writes.iter().filter(|sent| {
             self.counts(site, sent, decided)
