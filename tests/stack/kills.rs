@@ -58,23 +58,25 @@ pub async fn blackbox_exporter_dies(tools: &Tools) {
     main_returns(&stack).await;
 }
 
-/// Killed, it forgets that it has delivered the alert; ended, it remembers.
-pub async fn alertmanager_restarts(tools: &Tools) {
+/// It forgets what it has delivered, and delivers it again.
+pub async fn alertmanager_dies(tools: &Tools) {
     let mut stack = in_the_middle(tools).await;
-    let firing = async || {
-        let metrics = stack.server.metrics().await;
-        metrics.get("alerts_received_total", &[("status", "firing")])
-    };
-    let before = firing().await.unwrap();
+    let before = stack.firing().await;
     stack.alertmanager.kill().await;
     stack.alertmanager.again();
     stack
         .until("the alert and the Watchdog come again", async || {
-            firing().await.unwrap() >= before + 2.0
+            stack.firing().await >= before + 2.0
         })
         .await;
     stack.assert_written(&[stack.world.backup_ip()]);
+    main_returns(&stack).await;
+}
 
+/// It is away while MAIN comes back, and then remembers whom to tell.
+pub async fn alertmanager_restarts(tools: &Tools) {
+    let mut stack = in_the_middle(tools).await;
+    stack.until_record_origin("backup").await;
     stack.alertmanager.end().await;
     stack.world.revive_main().await;
     let over = "absent(ALERTS{alertname=\"OriginDown\"})";

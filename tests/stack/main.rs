@@ -31,6 +31,7 @@ async fn whatever_breaks_on_the_way_the_record_is_right_at_the_end() {
     tokio::join!(
         story("Prometheus dies", kills::prometheus_dies(tools)),
         story("the exporter dies", kills::blackbox_exporter_dies(tools)),
+        story("Alertmanager dies", kills::alertmanager_dies(tools)),
         story("Alertmanager restarts", kills::alertmanager_restarts(tools)),
         story("SIGKILL", kills::originswitch_restarts(tools, "KILL")),
         story("SIGTERM", kills::originswitch_restarts(tools, "TERM")),

@@ -59,10 +59,11 @@ pub struct Setup {
 
 impl Setup {
     /// Our own probes are rare, and MAIN need not prove itself for long: what
-    /// makes the site move at once, there and back, is Alertmanager's word.
+    /// makes the site move at once, there and back, is Alertmanager's word. A
+    /// handshake may take long on a loaded machine.
     pub const DEFAULT: Self = Self {
         pace: Pace::Quick,
-        probe: "interval = \"10m\"",
+        probe: "interval = \"10m\"\ntimeout = \"10s\"",
         rule: "failback_after = \"0s\"",
         more: |_| String::new(),
         clustered: false,
@@ -276,6 +277,13 @@ impl Stack {
         let programs = programs.into_iter().chain(&self.second_alertmanager);
         let logs: String = programs.map(Program::log).collect();
         format!("{logs}== originswitch\n{}", self.server.log())
+    }
+
+    /// How many alerts that fire have come, the Watchdog included.
+    pub async fn firing(&self) -> f64 {
+        let metrics = self.server.metrics().await;
+        let firing = metrics.get("alerts_received_total", &[("status", "firing")]);
+        firing.unwrap_or_default()
     }
 
     /// Waits until Alertmanager has said this much about `www`.
