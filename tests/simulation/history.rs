@@ -38,6 +38,10 @@ impl Judge<'_> {
             Some(known) => {
                 let write = known.write;
                 let closed = known.applied.filter(|_| *applied != known.applied);
+                if *applied == Some(false) {
+                    // It counts no more.
+                    truth.progress.stir(at);
+                }
                 *known = Row {
                     write,
                     stored: known.stored,

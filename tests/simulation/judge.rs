@@ -270,7 +270,10 @@ impl<'a> Judge<'a> {
             Event::Wish(site, wish) => self.sites[*site].ask(*wish, number, at),
             Event::Heal(dead) => self.heal(dead, at),
             Event::Settle(site, wish) => {
-                self.settled[*site] |= *wish == Wish::Release;
+                // What was not read by then cannot be released.
+                let truth = &self.sites[*site];
+                let read = truth.read.is_some_and(|(_, shown)| shown == truth.version);
+                self.settled[*site] |= *wish == Wish::Release && read;
                 self.sites[*site].ask(*wish, number, at);
             }
             Event::Hand(site, _) => self.sites[*site].progress.stir(at),

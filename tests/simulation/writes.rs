@@ -121,7 +121,7 @@ impl Judge<'_> {
                 && row.applied.is_none()
                 && row.boot == truth.boot_number()
                 && goal == Some(true)
-                && at - row.stored < SENT_WITHIN
+                && at - row.stored - self.lost(row.stored, at) < SENT_WITHIN
         };
         let row = truth.rows.iter().rposition(matches);
         let seen = truth
