@@ -17,6 +17,7 @@ pub mod ending;
 pub mod failover;
 pub mod matcher;
 pub mod metrics;
+pub mod notify;
 pub mod once;
 pub mod probe;
 pub mod prober;

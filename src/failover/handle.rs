@@ -1,8 +1,8 @@
 //! What the rest of the program sees of a site: how to wake it, and what it
 //! last said of itself.
 
-use super::StoreFault;
 use super::orders::StandingOrder;
+use super::{Away, StoreFault};
 use crate::config::Site;
 use crate::rule::Moment;
 use crate::rule::address::Role;
@@ -114,8 +114,15 @@ pub struct Status {
     pub alert: Option<LastAlert>,
     /// The last decision that was stored or came from a confirmation.
     pub last_decision: Option<Arc<Decision>>,
+    /// The newest switch that led away from MAIN, of any earlier process too.
+    pub away: Option<Away>,
+    /// The newest switch that was tried, whatever became of it; no dry run.
+    pub tried: Option<Arc<Decision>>,
     /// Whether every origin's first probe has answered or failed.
     pub probed: bool,
+    /// Whether there was a decision since the loop began; what is said of the
+    /// site before is from the state file.
+    pub decided: bool,
 }
 
 /// A handle to a site's loop.

@@ -9,7 +9,7 @@ use super::memory::{History, Wellness};
 use super::orders::Orders;
 use super::reading::ReadFlight;
 use super::record::Reading;
-use super::{Dns, Guard, KnownRecord, Store, Undoubted};
+use super::{Away, Dns, Guard, KnownRecord, Store, Undoubted};
 use crate::clock::{Clock, DriftWatch};
 use crate::config::Site;
 use crate::metrics::{Metrics, SiteMetrics};
@@ -144,6 +144,11 @@ pub struct SiteLoop {
     pub(super) look: Option<ControlLook>,
     /// The site as its visitors see it, if its user wants that.
     pub(super) edge: Option<EdgeWatch>,
+    /// The newest switch away from MAIN.
+    pub(super) away: Option<Away>,
+    /// The newest switch that was tried.
+    pub(super) tried: Option<Arc<Decision>>,
+    pub(super) decided: bool,
     /// When the record last changed, as far as we know.
     pub(super) moved_at: Option<Moment>,
     /// When the trial under way began.
@@ -224,6 +229,9 @@ impl SiteLoop {
             orders: Orders::default(),
             look: None,
             edge,
+            away: None,
+            tried: None,
+            decided: false,
             moved_at: None,
             verify_at: None,
             trial_begun: now,
@@ -327,7 +335,9 @@ impl SiteLoop {
             .and_then(|open| OpenSwitch::restored(open, &self.history, &self.tools.clock));
         self.expected = self.open.as_ref().and_then(OpenSwitch::target);
         self.known = memory.known_record;
+        self.away = memory.away;
         self.last = memory.last_decision.map(Arc::new);
+        self.tried = self.last.clone().filter(|last| last.was_tried());
         true
     }
 

@@ -15,5 +15,7 @@ where
 {
     let mut track = Track::new();
     track.enter(Phase::Response);
-    Ask::new(settings, None, Straight).answered(stream, &track).await
+    Ask::new(settings, None, Straight)
+        .answered(stream, &track)
+        .await
 }

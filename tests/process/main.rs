@@ -3,6 +3,7 @@
 mod answers;
 mod cli;
 mod ending;
+mod notify;
 mod once;
 mod record;
 mod reload;
