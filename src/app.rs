@@ -48,6 +48,7 @@ pub struct App {
     /// Where it listens.
     pub addr: SocketAddr,
     reload: mpsc::Sender<Reload>,
+    sites: watch::Receiver<Arc<Sites>>,
     draining: CancellationToken,
     stop: CancellationToken,
     core: JoinHandle<Core>,
@@ -230,6 +231,7 @@ impl App {
         Ok(App {
             addr: listening.addr,
             reload,
+            sites: core.sites.subscribe(),
             draining,
             watchdog: tokio::spawn(core.watchdog.clone().run(stop.clone())),
             notifier: tokio::spawn(core.notifier.clone().run(stop.clone())),
@@ -239,6 +241,12 @@ impl App {
             probers,
             store,
         })
+    }
+
+    /// Gives the sites in force, whenever it is asked.
+    pub fn sites(&self) -> impl Fn() -> Vec<Arc<SiteHandle>> + Send + use<> {
+        let sites = self.sites.clone();
+        move || sites.borrow().sites.clone()
     }
 
     /// Reads the configuration again.

@@ -25,6 +25,7 @@ pub mod remote;
 pub mod rule;
 pub mod sandbox;
 pub mod server;
+pub mod service;
 pub mod store;
 pub mod table;
 pub mod telemetry;

@@ -22,7 +22,7 @@ const fn part(name: &'static str, uses: &'static [&'static str], because: &'stat
 }
 
 /// The parts, each after those that it may use.
-const PARTS: [Part; 22] = [
+const PARTS: [Part; 23] = [
     part("rule", &[], "the rule is pure: it knows nobody"),
     part("matcher", &[], "matchers are text and labels"),
     part("telemetry", &[], "logging is set up, nothing more"),
@@ -119,6 +119,11 @@ const PARTS: [Part; 22] = [
             "watchdog",
         ],
         "the server takes and shows; what it is joined to is app's matter",
+    ),
+    part(
+        "service",
+        &["clock", "failover", "rule"],
+        "a service manager hears how sites are, whoever runs them",
     ),
     part(
         "app",

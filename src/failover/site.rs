@@ -183,6 +183,7 @@ impl SiteLoop {
             })
             .collect();
         let now = tools.clock.moment();
+        handle.awake_by(now);
         let offset = schedule(&site.probe, &site.policy, spread.wrapping_add(1)).offset;
         let edge = EdgeWatch::start(
             &site,
@@ -301,6 +302,7 @@ impl SiteLoop {
         let (now, window) = (self.tools.clock.now(), self.site.policy.switch_window);
         let mut patient = true;
         let memory = loop {
+            self.handle.awake_by(self.tools.clock.moment());
             match self.tools.store.load(&self.site.name, now, window).await {
                 Ok(memory) => break memory,
                 // What is not known may be a freeze: nothing is decided before.
@@ -421,7 +423,8 @@ impl SiteLoop {
                 None => std::future::pending().await,
             }
         };
-        tokio::select! {
+        self.handle.awake_by(until);
+        let event = tokio::select! {
             biased;
             () = self.tools.cancel.cancelled() => Event::Cancelled,
             answer = answer => {
@@ -433,7 +436,9 @@ impl SiteLoop {
             () = self.handle.notify.notified() => Event::Woken,
             () = seen => Event::Woken,
             () = tokio::time::sleep_until(self.tools.clock.instant(until)) => Event::Time,
-        }
+        };
+        self.handle.awake_by(self.tools.clock.moment());
+        event
     }
 
     /// Takes in what probers and clocks say: proofs, gaps, MAIN's wellness.

@@ -8,6 +8,7 @@ mod once;
 mod record;
 mod reload;
 mod saying;
+mod service;
 mod silence;
 mod state;
 mod token;

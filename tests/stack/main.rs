@@ -5,6 +5,7 @@
 //! set; `tests/run` does that.
 
 mod monitoring;
+mod notify;
 #[path = "../support/mod.rs"]
 mod support;
 
