@@ -8,6 +8,7 @@ use crate::failover::{
     Written,
 };
 use crate::metrics::Metrics;
+use crate::notify::{self, Notifier};
 use crate::probe::Probes;
 use crate::rule::decision::Decision;
 use crate::server::{self, History, Listening, Past, Reload, Shared, Sites};
@@ -47,10 +48,12 @@ pub struct App {
     /// Where it listens.
     pub addr: SocketAddr,
     reload: mpsc::Sender<Reload>,
+    sites: watch::Receiver<Arc<Sites>>,
     draining: CancellationToken,
     stop: CancellationToken,
     core: JoinHandle<Core>,
     watchdog: JoinHandle<()>,
+    notifier: JoinHandle<()>,
     listening: Listening,
     probers: TaskTracker,
     store: SqliteStore,
@@ -171,6 +174,7 @@ struct Core {
     places: Arc<Semaphore>,
     sites: watch::Sender<Arc<Sites>>,
     watchdog: Arc<Watchdog>,
+    notifier: Arc<Notifier>,
     settings: watch::Sender<config::Server>,
     /// Numbers probers, so that they are spread.
     next: u64,
@@ -227,14 +231,22 @@ impl App {
         Ok(App {
             addr: listening.addr,
             reload,
+            sites: core.sites.subscribe(),
             draining,
             watchdog: tokio::spawn(core.watchdog.clone().run(stop.clone())),
+            notifier: tokio::spawn(core.notifier.clone().run(stop.clone())),
             core: tokio::spawn(core.run(reloads, stop.clone())),
             stop,
             listening,
             probers,
             store,
         })
+    }
+
+    /// Gives the sites in force, whenever it is asked.
+    pub fn sites(&self) -> impl Fn() -> Vec<Arc<SiteHandle>> + Send + use<> {
+        let sites = self.sites.clone();
+        move || sites.borrow().sites.clone()
     }
 
     /// Reads the configuration again.
@@ -263,6 +275,7 @@ impl App {
             }
             // One that panicked has said so; there is nothing left to end.
             let _ = self.watchdog.await;
+            let _ = self.notifier.await;
             self.listening.stop().await;
             self.probers.close();
             self.probers.wait().await;
@@ -304,6 +317,7 @@ impl Core {
             cancel: CancellationToken::new(),
         };
         let watchdog = Watchdog::new(&config.alerts, clock, metrics);
+        let notifier = Notifier::new(&config.notify, clock, metrics, notify::over_http());
         let none = Sites::new(Vec::new(), &config.alerts.site_label, watchdog.clone());
         Ok(Core {
             config,
@@ -315,6 +329,7 @@ impl Core {
             places,
             sites: watch::Sender::new(Arc::new(none)),
             watchdog,
+            notifier,
             settings,
             next: 0,
         })
@@ -382,6 +397,7 @@ impl Core {
             .guard
             .set(&self.config.guard, &self.tools.lookout);
         self.watchdog.configure(&self.config.alerts);
+        self.notifier.configure(&self.config.notify);
         resize(
             &self.places,
             before.max_in_flight,
@@ -454,7 +470,8 @@ impl Core {
                 self.start_site(site, print, before, reloaded.is_some());
             }
         }
-        let handles = self.running.values().map(|r| r.handle.clone()).collect();
+        let handles: Vec<_> = self.running.values().map(|r| r.handle.clone()).collect();
+        self.notifier.watch(handles.clone());
         let label = &self.config.alerts.site_label;
         let sites = Sites::new(handles, label, self.watchdog.clone());
         self.sites.send_replace(Arc::new(sites));

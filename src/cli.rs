@@ -5,6 +5,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config, parse_listen};
 use crate::ending::{DONE, FAILED, USAGE, chain, told_to_end};
 use crate::remote::{self, Command as Ask, Connection, Order};
+use crate::service::Manager;
 use crate::telemetry::{self, LogFormat, LogLevel};
 use crate::{demo, once};
 use clap::{Args, Parser, Subcommand};
@@ -51,6 +52,8 @@ enum Command {
     Release(AnySites),
     /// Go back to MAIN now, if it is up.
     Failback(Sites),
+    /// Whether the server is healthy, or ready: for a container's health check.
+    Health(Health),
 }
 
 #[derive(Debug, Args)]
@@ -132,7 +135,7 @@ struct Demo {
 }
 
 #[derive(Debug, Args)]
-struct Remote {
+struct Address {
     /// Where the server is.
     #[arg(
         long,
@@ -142,12 +145,27 @@ struct Remote {
         default_value = "http://127.0.0.1:10053"
     )]
     url: String,
+}
+
+#[derive(Debug, Args)]
+struct Remote {
+    #[command(flatten)]
+    server: Address,
     /// The file with its admin token, if it has one.
     #[arg(long, value_name = "FILE", env = "ORIGINSWITCH_TOKEN_FILE")]
     token_file: Option<PathBuf>,
     /// Print what the API answered, as one JSON document.
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Debug, Args)]
+struct Health {
+    /// Ask whether it is ready: every origin was probed, and it is not shutting down.
+    #[arg(long)]
+    ready: bool,
+    #[command(flatten)]
+    server: Address,
 }
 
 #[derive(Debug, Args)]
@@ -279,9 +297,17 @@ async fn command(command: Command) -> u8 {
         Command::Trust(args) => (Ask::Order(Order::Trust, args.sites), args.at),
         Command::Release(args) => (Ask::Order(Order::Release, args.sites), args.at),
         Command::Failback(args) => (Ask::Order(Order::Failback, args.sites), args.at),
+        Command::Health(args) => {
+            let at = Remote {
+                server: args.server,
+                token_file: None,
+                json: false,
+            };
+            (Ask::Health { ready: args.ready }, at)
+        }
     };
     let connection = Connection {
-        url: at.url,
+        url: at.server.url,
         token_file: at.token_file,
     };
     remote::run(connection, ask, at.json).await
@@ -319,13 +345,15 @@ async fn serve(args: Serve) -> u8 {
     };
     tracing::debug!("the configuration in force:\n{}", config.effective());
     let read = from_file(args.at.config);
-    let app = match App::start(config, read, args.listen, Clock::system()).await {
+    let (clock, manager) = (Clock::system(), Manager::from_environment());
+    let app = match App::start(config, read, args.listen, clock.clone()).await {
         Ok(app) => app,
         Err(error) => {
             error!("{}", chain(&error));
             return start_code(&error);
         }
     };
+    manager.ready(Box::new(app.sites()), &clock);
     match wait_for_the_end(&app).await {
         Ok(()) => {}
         Err(error) => {
@@ -335,6 +363,7 @@ async fn serve(args: Serve) -> u8 {
     }
     let told_again = told_to_end();
     info!("winding up");
+    manager.stopping();
     tokio::select! {
         () = app.stop() => DONE,
         () = told_again => {

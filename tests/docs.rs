@@ -98,6 +98,7 @@ fn exported() -> Exported {
     metrics.ratelimit_remaining(1200);
     metrics.token_valid(true);
     metrics.token_expiry(Some(now));
+    metrics.notified(true);
     let site = metrics.site(&Arc::from("www"), 2);
     let mut holds = Reason::ALL.into_iter().filter_map(|reason| match reason {
         Reason::Hold(hold) => Some(hold),

@@ -22,7 +22,7 @@ const fn part(name: &'static str, uses: &'static [&'static str], because: &'stat
 }
 
 /// The parts, each after those that it may use.
-const PARTS: [Part; 21] = [
+const PARTS: [Part; 23] = [
     part("rule", &[], "the rule is pure: it knows nobody"),
     part("matcher", &[], "matchers are text and labels"),
     part("telemetry", &[], "logging is set up, nothing more"),
@@ -96,6 +96,18 @@ const PARTS: [Part; 21] = [
         "the dead-man's switch is told of alerts, and decides nothing",
     ),
     part(
+        "notify",
+        &[
+            "alertmanager",
+            "clock",
+            "config",
+            "failover",
+            "metrics",
+            "rule",
+        ],
+        "who is told what sites say of themselves decides nothing",
+    ),
+    part(
         "server",
         &[
             "alertmanager",
@@ -109,6 +121,11 @@ const PARTS: [Part; 21] = [
         "the server takes and shows; what it is joined to is app's matter",
     ),
     part(
+        "service",
+        &["clock", "failover", "rule"],
+        "a service manager hears how sites are, whoever runs them",
+    ),
+    part(
         "app",
         &[
             "clock",
@@ -116,6 +133,7 @@ const PARTS: [Part; 21] = [
             "config",
             "failover",
             "metrics",
+            "notify",
             "probe",
             "rule",
             "server",
@@ -156,6 +174,7 @@ const LIBRARIES: [(&[&str], &[&str], &str); 10] = [
     (
         &["serde", "serde_json"],
         &[
+            "alertmanager/posted",
             "alertmanager/wire",
             "cloudflare",
             "demo",
@@ -175,8 +194,8 @@ const LIBRARIES: [(&[&str], &[&str], &str); 10] = [
     ),
     (
         &["reqwest"],
-        &["cloudflare", "config", "demo", "remote"],
-        "it is the client of Cloudflare and of our own API, and checks addresses",
+        &["cloudflare", "config", "demo", "notify/post", "remote"],
+        "it is the client of Cloudflare, of Alertmanagers and of our own API, and checks addresses",
     ),
     (
         &["axum", "tower", "flate2", "base64", "subtle"],

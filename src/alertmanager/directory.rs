@@ -68,9 +68,13 @@ impl Directory {
         }
     }
 
-    /// The indices of the sites the alert belongs to, sorted, each once.
+    /// The indices of the sites the alert belongs to, sorted, each once. One
+    /// about originswitch belongs to none, whatever its labels name.
     #[must_use]
     pub fn sites_of(&self, alert: &Alert) -> Vec<usize> {
+        if alert.is_about_us() {
+            return Vec::new();
+        }
         let mut sites = Vec::new();
         if let Some(value) = alert.labels.get(&self.site_label) {
             sites.extend(self.names.get(value).into_iter().flatten());

@@ -1,4 +1,5 @@
-//! Alertmanager's webhook: what a body says, and which sites it speaks of.
+//! Alertmanager's webhook: what a body says, and which sites it speaks of; and
+//! the alerts that Alertmanager itself is sent.
 //!
 //! Nothing else in the program knows this JSON. It comes from Alertmanager of
 //! any version, from Grafana and Mimir, and from people with curl, so only the
@@ -11,17 +12,24 @@
 //! | `wire` | the JSON, read leniently |
 //! | `time` | the forms of a start time |
 //! | `directory` | which sites an alert belongs to |
+//! | `posted` | the JSON of the alerts that are sent |
 
 mod directory;
+mod posted;
 mod time;
 mod wire;
 
 pub use directory::{Directory, SiteKeys};
+pub use posted::{Posted, body};
 pub use wire::parse;
 
 use crate::rule::alerts::AlertStatus;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
+
+/// What the name of every alert about originswitch begins with, whoever sends
+/// it: we ourselves, or rules on our metrics.
+pub const ABOUT_US: &str = "Originswitch";
 
 /// What one webhook says.
 ///
@@ -50,6 +58,18 @@ pub struct Alert {
     pub starts_at: Option<Timestamp>,
     /// A hash of the labels: copies from replicas are one alert.
     pub identity: u64,
+}
+
+impl Alert {
+    /// Whether it is about originswitch, and so no sign of any site.
+    ///
+    /// It names the site, so it would be taken for one of the site's: the alert
+    /// that a site is on BACKUP would then keep it from going back to MAIN.
+    #[must_use]
+    pub fn is_about_us(&self) -> bool {
+        let name = self.labels.get("alertname");
+        name.is_some_and(|name| name.starts_with(ABOUT_US))
+    }
 }
 
 /// What an alert means to us.

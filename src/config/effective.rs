@@ -66,8 +66,19 @@ impl Config {
         writeln!(out, "watchdog = {watchdog}")?;
         let timeout = durations::show(self.alerts.watchdog_timeout);
         writeln!(out, "watchdog_timeout = \"{timeout}\"")?;
+        self.write_notify(out)?;
         writeln!(out, "\n[state]\npath = {:?}", self.state.path)?;
         writeln!(out, "keep = \"{}\"", durations::show(self.state.keep))
+    }
+
+    fn write_notify(&self, out: &mut String) -> fmt::Result {
+        let notify = &self.notify;
+        let urls = &notify.alertmanager_urls;
+        writeln!(out, "\n[notify]\nalertmanager_urls = {urls:?}")?;
+        let token = notify.token.as_ref().map_or("\"\"", |_| MASKED);
+        writeln!(out, "token = {token}")?;
+        let hold_for = durations::show(notify.hold_for);
+        writeln!(out, "hold_for = \"{hold_for}\"")
     }
 
     fn write_guard(&self, out: &mut String) -> fmt::Result {

@@ -136,6 +136,10 @@ pub const KEYS: &[Key] = &[
     key("alerts", "watchdog", Kind::List, r#"['alertname="Watchdog"']"#),
     key("alerts", "watchdog_timeout", Kind::Duration(SOME), r#""15m""#),
 
+    key("notify", "alertmanager_urls", Kind::List, "[]"),
+    key("notify", "token_file", Kind::Text, r#""""#),
+    key("notify", "hold_for", Kind::Duration(ANY), r#""5m""#),
+
     key("state", "path", Kind::Text, r#""originswitch.db""#),
     key("state", "keep", Kind::Duration(SOME), r#""400d""#),
 ];

@@ -60,6 +60,7 @@ pub fn load(
         max_in_flight: scope::Scope::new(&reading, "probe").count("max_in_flight"),
         guard: guard::guard(&reading),
         alerts: sections::alerts(&reading),
+        notify: sections::notify(&reading),
         state: sections::state(&reading),
         sites: sites::sites(&reading),
         warnings: Vec::new(),
@@ -90,6 +91,8 @@ pub struct Config {
     pub guard: Guard,
     /// `[alerts]`.
     pub alerts: Alerts,
+    /// `[notify]`.
+    pub notify: Notify,
     /// `[state]`.
     pub state: State,
     /// `[[site]]`, in the order of the file.
@@ -180,6 +183,17 @@ pub struct Alerts {
     pub watchdog: Vec<Matcher>,
     /// After so much silence of it the alert path is dead.
     pub watchdog_timeout: Duration,
+}
+
+/// `[notify]`: who is told of switches, holds and refusals.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notify {
+    /// The base URLs of Alertmanagers, each told everything; none: nobody is.
+    pub alertmanager_urls: Vec<String>,
+    /// What they ask for, if anything.
+    pub token: Option<Secret>,
+    /// A hold that lasts this long is told.
+    pub hold_for: Duration,
 }
 
 /// `[state]`.

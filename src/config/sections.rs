@@ -3,7 +3,9 @@
 use super::read::Reading;
 use super::scope::Scope;
 use super::sites::matchers;
-use super::{Alerts, Cloudflare, Secret, Server, State, TokenSource};
+use super::values::{entries, text};
+use super::{Alerts, Cloudflare, Notify, Secret, Server, State, TokenSource};
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -47,6 +49,35 @@ pub(super) fn alerts(reading: &Reading) -> Alerts {
         ttl: scope.duration("ttl"),
         watchdog: scope.read("watchdog", matchers).unwrap_or_default(),
         watchdog_timeout: scope.duration("watchdog_timeout"),
+    }
+}
+
+pub(super) fn notify(reading: &Reading) -> Notify {
+    let scope = Scope::new(reading, "notify");
+    let example = "http://127.0.0.1:9093";
+    let urls: Vec<String> = scope
+        .read("alertmanager_urls", |value| {
+            // The environment cannot write an empty list otherwise.
+            let urls = entries(value).iter().filter(|url| url.as_str() != Some(""));
+            urls.map(|url| parse_url(text(url)?, example)).collect()
+        })
+        .unwrap_or_default();
+    let mut seen = HashSet::new();
+    if let Some(twice) = urls.iter().find(|url| !seen.insert(*url)) {
+        let sentence = format!("{twice:?} is there twice: write it once");
+        scope.fault("alertmanager_urls", sentence);
+    }
+    let token = token_file(&scope, "token_file").map(|(_, token)| token);
+    let open = |url: &&String| url.starts_with("http:") && !is_loopback(url);
+    if let Some(url) = urls.iter().find(open).filter(|_| token.is_some()) {
+        reading.warn(format!(
+            "notify.alertmanager_urls: {url} is plain http: the token of notify.token_file crosses the network in the clear"
+        ));
+    }
+    Notify {
+        alertmanager_urls: urls,
+        token,
+        hold_for: scope.duration("hold_for"),
     }
 }
 

@@ -9,7 +9,7 @@ use super::pass::{Pass, is_flight};
 use super::reading::STALE_AGAIN;
 use super::record::{Reading, altered};
 use super::site::SiteLoop;
-use super::{Change, Record, StoreFault, Urgency, Written};
+use super::{Away, Change, Record, StoreFault, Urgency, Written};
 use crate::clock::Clock;
 use crate::rule::Moment;
 use crate::rule::address::{Address, Place, Role};
@@ -17,6 +17,7 @@ use crate::rule::brakes::HoldReason;
 use crate::rule::decision::{Decision, Outcome, Reason, SwitchResult, decide};
 use crate::rule::standing::{Frozen, Scope};
 use crate::rule::walk::SwitchKind;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use tracing::warn;
@@ -211,6 +212,7 @@ impl SiteLoop {
                 self.uncount(switch.number);
                 let said = format!("Cloudflare rejected the change: {text}");
                 decision.conclude(SwitchResult::Rejected, &said);
+                self.tried = Some(decision.clone().into());
                 self.close_row(decision, Some(false)).await;
                 self.metrics.switched(decision);
             }
@@ -257,6 +259,7 @@ impl SiteLoop {
                 };
                 let said = format!("could not confirm the switch to {role}: {text}; {seen}");
                 decision.conclude(SwitchResult::Unconfirmed, &said);
+                self.tried = Some(decision.clone().into());
                 self.close_row(decision, None).await;
                 self.open = Some(OpenSwitch {
                     decision: decision.clone(),
@@ -326,6 +329,7 @@ impl SiteLoop {
             SwitchResult::Unconfirmed,
             "read again later, the record does not show the switch",
         );
+        self.tried = Some(open.decision.clone().into());
         self.close_row(&open.decision, Some(false)).await;
         self.metrics.switched(&open.decision);
         self.amend_last(open);
@@ -370,8 +374,20 @@ impl SiteLoop {
         }
     }
 
+    /// Notes a switch that is known to have happened.
+    fn note_switch(&mut self, switch: Arc<Decision>) {
+        self.tried = Some(switch.clone());
+        if target(&switch) != Role::Main {
+            let returned = false;
+            self.away = Some(Away { switch, returned });
+        } else if let Some(away) = &mut self.away {
+            away.returned = true;
+        }
+    }
+
     /// What follows from a switch that is known to have happened at `at`.
     fn carried_out(&mut self, decision: &Decision, at: Moment) {
+        self.note_switch(decision.clone().into());
         let policy = &self.site.policy;
         self.moved_at = Some(self.tools.clock.moment());
         self.history

@@ -240,12 +240,14 @@ impl SiteLoop {
         self.metrics.switched(&decision);
         decision.duration = took;
         self.close_row(&decision, Some(true)).await;
+        let decision = Arc::new(decision);
+        self.tried = Some(decision.clone());
         if self
             .last
             .as_ref()
             .is_some_and(|last| last.id == decision.id)
         {
-            self.last = Some(Arc::new(decision));
+            self.last = Some(decision);
         }
     }
 }

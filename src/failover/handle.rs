@@ -1,8 +1,9 @@
 //! What the rest of the program sees of a site: how to wake it, and what it
 //! last said of itself.
 
-use super::StoreFault;
 use super::orders::StandingOrder;
+use super::site::DECISION_LIMIT;
+use super::{Away, StoreFault};
 use crate::config::Site;
 use crate::rule::Moment;
 use crate::rule::address::Role;
@@ -11,8 +12,13 @@ use crate::rule::brakes::HoldReason;
 use crate::rule::decision::{Decision, Order, OriginView, Pointer};
 use crate::rule::standing::{Frozen, Pin};
 use jiff::Timestamp;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::{Notify, oneshot, watch};
+
+/// Nothing that a loop waits for between two looks takes this long.
+const STUCK: Duration = Duration::from_secs(4 * DECISION_LIMIT.as_secs());
 
 /// What is said of a pin that was lifted on its way.
 pub(super) const LIFTED: &str = "the pin was lifted before it was in place";
@@ -114,8 +120,15 @@ pub struct Status {
     pub alert: Option<LastAlert>,
     /// The last decision that was stored or came from a confirmation.
     pub last_decision: Option<Arc<Decision>>,
+    /// The newest switch that led away from MAIN, of any earlier process too.
+    pub away: Option<Away>,
+    /// The newest switch that was tried, whatever became of it; no dry run.
+    pub tried: Option<Arc<Decision>>,
     /// Whether every origin's first probe has answered or failed.
     pub probed: bool,
+    /// Whether there was a decision since the loop began; what is said of the
+    /// site before is from the state file.
+    pub decided: bool,
 }
 
 /// A handle to a site's loop.
@@ -126,6 +139,9 @@ pub struct SiteHandle {
     pub(super) notify: Arc<Notify>,
     pub(super) inbox: Mutex<Inbox>,
     pub(super) status: watch::Sender<Arc<Status>>,
+    /// When its loop looks again at the latest, in milliseconds of the
+    /// monotonic clock; at the end of time before there is a loop.
+    awake_by: AtomicU64,
 }
 
 impl SiteHandle {
@@ -137,7 +153,22 @@ impl SiteHandle {
             notify: Arc::new(Notify::new()),
             inbox: Mutex::default(),
             status: watch::Sender::new(Arc::default()),
+            awake_by: AtomicU64::new(u64::MAX),
         })
+    }
+
+    /// The loop says when it will look again, at the latest.
+    pub(super) fn awake_by(&self, moment: Moment) {
+        let millis = u64::try_from(moment.0.as_millis()).unwrap_or(u64::MAX);
+        self.awake_by.store(millis, Ordering::Relaxed);
+    }
+
+    /// Whether the loop should have looked long ago: it is stuck, and only a
+    /// new process will help.
+    #[must_use]
+    pub fn is_stuck(&self, now: Moment) -> bool {
+        let by = Duration::from_millis(self.awake_by.load(Ordering::Relaxed));
+        now.since(Moment(by)) > STUCK
     }
 
     /// Takes the word of an alert and wakes the site: "look now".

@@ -176,6 +176,15 @@ pub struct PastSwitch {
     pub reason: Reason,
 }
 
+/// The newest switch that led a site away from MAIN.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Away {
+    /// The switch.
+    pub switch: Arc<Decision>,
+    /// Whether the record has held MAIN since.
+    pub returned: bool,
+}
+
 /// What the state file holds of one site.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SiteMemory {
@@ -196,6 +205,8 @@ pub struct SiteMemory {
     /// The newest switches that are known to have happened, oldest first,
     /// however long ago: whether returns last is told by them.
     pub course: Vec<PastSwitch>,
+    /// The newest switch away from MAIN, and whether one led back since.
+    pub away: Option<Away>,
     /// A person's pin.
     pub pin: Option<KeptPin>,
     /// A person's freeze of the site.

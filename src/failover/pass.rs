@@ -7,7 +7,7 @@ use super::orders::PinWish;
 use super::record::Reading;
 use super::site::SiteLoop;
 use crate::rule::Moment;
-use crate::rule::address::Holding;
+use crate::rule::address::{Holding, Role};
 use crate::rule::brakes::{Circumstances, HoldReason, Together};
 use crate::rule::decision::{
     Action, Decision, OriginView, Outcome, Plan, Reason, RecordView, Snapshot, SwitchResult,
@@ -266,6 +266,7 @@ impl SiteLoop {
         stored: bool,
     ) -> Arc<Decision> {
         self.metrics.pass(&decision);
+        self.decided = true;
         let braked = decision.reason == Reason::Hold(HoldReason::Brake);
         self.tools.guard.hold(&self.site.name, braked);
         if decision.reason == Reason::Keep(KeepReason::OnMain) && self.foreign.take().is_some() {
@@ -333,6 +334,11 @@ impl SiteLoop {
             Some(Holding::Other(_)) => views.get(self.origins.len()),
             Some(Holding::Unclear(_)) | None => None,
         };
+        if current.is_some_and(|view| view.at.role == Role::Main)
+            && let Some(away) = &mut self.away
+        {
+            away.returned = true;
+        }
         let now = self.tools.clock.moment();
         let inbox = self.handle.inbox();
         let firing = inbox.alerts.firing(now, self.tools.alert_ttl.get());
@@ -352,7 +358,10 @@ impl SiteLoop {
             frozen: self.frozen(),
             alert,
             last_decision: self.last.clone(),
+            away: self.away.clone(),
+            tried: self.tried.clone(),
             probed: self.origins.iter().all(Watched::probed),
+            decided: self.decided,
             origins: views,
         };
         self.handle.status.send_if_modified(|shown| {

@@ -9,7 +9,7 @@ use super::memory::{History, Wellness};
 use super::orders::Orders;
 use super::reading::ReadFlight;
 use super::record::Reading;
-use super::{Dns, Guard, KnownRecord, Store, Undoubted};
+use super::{Away, Dns, Guard, KnownRecord, Store, Undoubted};
 use crate::clock::{Clock, DriftWatch};
 use crate::config::Site;
 use crate::metrics::{Metrics, SiteMetrics};
@@ -144,6 +144,11 @@ pub struct SiteLoop {
     pub(super) look: Option<ControlLook>,
     /// The site as its visitors see it, if its user wants that.
     pub(super) edge: Option<EdgeWatch>,
+    /// The newest switch away from MAIN.
+    pub(super) away: Option<Away>,
+    /// The newest switch that was tried.
+    pub(super) tried: Option<Arc<Decision>>,
+    pub(super) decided: bool,
     /// When the record last changed, as far as we know.
     pub(super) moved_at: Option<Moment>,
     /// When the trial under way began.
@@ -178,6 +183,7 @@ impl SiteLoop {
             })
             .collect();
         let now = tools.clock.moment();
+        handle.awake_by(now);
         let offset = schedule(&site.probe, &site.policy, spread.wrapping_add(1)).offset;
         let edge = EdgeWatch::start(
             &site,
@@ -224,6 +230,9 @@ impl SiteLoop {
             orders: Orders::default(),
             look: None,
             edge,
+            away: None,
+            tried: None,
+            decided: false,
             moved_at: None,
             verify_at: None,
             trial_begun: now,
@@ -293,6 +302,7 @@ impl SiteLoop {
         let (now, window) = (self.tools.clock.now(), self.site.policy.switch_window);
         let mut patient = true;
         let memory = loop {
+            self.handle.awake_by(self.tools.clock.moment());
             match self.tools.store.load(&self.site.name, now, window).await {
                 Ok(memory) => break memory,
                 // What is not known may be a freeze: nothing is decided before.
@@ -327,7 +337,9 @@ impl SiteLoop {
             .and_then(|open| OpenSwitch::restored(open, &self.history, &self.tools.clock));
         self.expected = self.open.as_ref().and_then(OpenSwitch::target);
         self.known = memory.known_record;
+        self.away = memory.away;
         self.last = memory.last_decision.map(Arc::new);
+        self.tried = self.last.clone().filter(|last| last.was_tried());
         true
     }
 
@@ -411,7 +423,8 @@ impl SiteLoop {
                 None => std::future::pending().await,
             }
         };
-        tokio::select! {
+        self.handle.awake_by(until);
+        let event = tokio::select! {
             biased;
             () = self.tools.cancel.cancelled() => Event::Cancelled,
             answer = answer => {
@@ -423,7 +436,9 @@ impl SiteLoop {
             () = self.handle.notify.notified() => Event::Woken,
             () = seen => Event::Woken,
             () = tokio::time::sleep_until(self.tools.clock.instant(until)) => Event::Time,
-        }
+        };
+        self.handle.awake_by(self.tools.clock.moment());
+        event
     }
 
     /// Takes in what probers and clocks say: proofs, gaps, MAIN's wellness.

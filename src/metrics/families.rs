@@ -88,6 +88,7 @@ pub(super) struct Process {
     pub(super) blind: IntGauge,
     pub(super) brake_held: IntGauge,
     pub(super) recovery: Histogram,
+    pub(super) notifications: IntCounterVec,
 }
 
 impl Process {
@@ -113,6 +114,7 @@ impl Process {
             state_up: make.gauge("state_up", "Whether the state file takes writes."),
             blind: make.gauge("blind", "1 while fewer control targets answer than are needed: nothing is believed to be down."),
             recovery: make.histogram("recovery_seconds", "From what triggered a failover to the first good answer through the edge.", SWITCH_BUCKETS),
+            notifications: make.counters("notifications_total", "Requests with alerts to the Alertmanagers of notify.alertmanager_urls, by what became of them.", &["result"]),
             brake_held: make.gauge("brake_held_sites", "Sites that the brake keeps from leaving MAIN together with others."),
         }
     }

@@ -19,6 +19,9 @@ use tracing::debug;
 /// The phases of `probe_duration_seconds`.
 const PHASES: [&str; 5] = ["resolve", "connect", "tls", "response", "total"];
 
+/// What becomes of a request to an Alertmanager.
+const NOTIFIED: [&str; 2] = ["sent", "failed"];
+
 /// The metrics of the process and of all sites.
 pub struct Metrics {
     registry: Registry,
@@ -50,6 +53,9 @@ impl Metrics {
         let build = [env!("CARGO_PKG_VERSION"), revision];
         self.process.build.with_label_values(&build).set(1);
         self.process.state_up.set(1);
+        for result in NOTIFIED {
+            self.process.notifications.with_label_values(&[result]);
+        }
         let process = prometheus::process_collector::ProcessCollector::for_self();
         self.registry
             .register(Box::new(process))
@@ -165,6 +171,15 @@ impl Metrics {
     /// Whether too few control targets answer.
     pub fn blind(&self, so: bool) {
         self.process.blind.set(i64::from(so));
+    }
+
+    /// An Alertmanager took a request with alerts, or did not.
+    pub fn notified(&self, taken: bool) {
+        let result = NOTIFIED[usize::from(!taken)];
+        self.process
+            .notifications
+            .with_label_values(&[result])
+            .inc();
     }
 
     /// How many sites the brake holds.

@@ -149,6 +149,31 @@ impl Client {
         ))
     }
 
+    /// Asks whether the server is `healthy` or `ready`: everybody may, and it
+    /// answers at once.
+    pub(super) async fn health(&self, word: &str) -> Result<String, Fault> {
+        let mut url = self.url.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(["-", word]);
+        }
+        let request = self.http.get(url).timeout(CONNECT);
+        let answer = async {
+            let answer = request.send().await?;
+            Ok((answer.status(), answer.text().await?))
+        };
+        let (status, text) = answer
+            .await
+            .map_err(|error| self.silence(&error, CONNECT, true))?;
+        match status {
+            status if status.is_success() => Ok(text),
+            StatusCode::SERVICE_UNAVAILABLE => Err(Fault::failed(text.trim().to_owned())),
+            status => Err(Fault {
+                code: FAILED,
+                ..self.refusal(status, &text)
+            }),
+        }
+    }
+
     async fn send(&self, call: Call<'_>) -> Result<String, Fault> {
         let reads = call.method == Method::GET;
         let mut url = self.url.clone();
@@ -169,7 +194,9 @@ impl Client {
             let answer = request.send().await?;
             Ok((answer.status(), answer.text().await?))
         };
-        let (status, text) = answer.await.map_err(|error| self.silence(&error, reads))?;
+        let (status, text) = answer
+            .await
+            .map_err(|error| self.silence(&error, ANSWER, reads))?;
         if status.is_success() {
             Ok(text)
         } else {
@@ -178,7 +205,7 @@ impl Client {
     }
 
     /// What it means that no answer came.
-    fn silence(&self, error: &reqwest::Error, reads: bool) -> Fault {
+    fn silence(&self, error: &reqwest::Error, limit: Duration, reads: bool) -> Fault {
         let (url, cause) = (&self.shown, last_cause(error));
         if error.is_connect() {
             return Fault::failed(format!(
@@ -187,7 +214,7 @@ impl Client {
             ));
         }
         let what = if error.is_timeout() {
-            format!("{url} did not answer within {ANSWER:?}")
+            format!("{url} did not answer within {limit:?}")
         } else {
             format!("{url} broke off before it had answered ({cause})")
         };

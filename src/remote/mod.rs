@@ -42,6 +42,11 @@ pub enum Command {
     },
     /// The decision with this id.
     Decision(i64),
+    /// Whether the server is healthy; with `ready`, whether it is ready.
+    Health {
+        /// The stricter question.
+        ready: bool,
+    },
     /// An order, for these sites; without one, for all together.
     Order(Order, Vec<String>),
 }
@@ -94,6 +99,10 @@ async fn answer(client: &Client, command: Command, json: bool) -> Result<Report,
         Command::Status(sites) => status::run(client, &each_once(sites), json).await,
         Command::History { site, limit } => {
             history::list(client, site.as_deref(), limit, json).await
+        }
+        Command::Health { ready } => {
+            let word = if ready { "ready" } else { "healthy" };
+            client.health(word).await.map(Report::of)
         }
         Command::Decision(id) => history::one(client, id, json).await,
         Command::Order(order, sites) if sites.is_empty() => {

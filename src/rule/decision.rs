@@ -187,6 +187,15 @@ impl SwitchResult {
     }
 }
 
+impl Decision {
+    /// Whether it is a switch that was sent, or was to be, whatever became of it.
+    #[must_use]
+    pub fn was_tried(&self) -> bool {
+        self.result
+            .is_some_and(|result| result != SwitchResult::DryRun)
+    }
+}
+
 /// An origin, or what a record points to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pointer {

@@ -239,13 +239,18 @@ fn hand_out(app: &App, webhook: Webhook) -> Reached {
     let received = (app.clock.moment(), app.clock.now());
     let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
     let mut unmatched = webhook.bad;
-    let mut example = None;
+    let (mut example, mut about_us) = (None, 0);
     let watchdogs = sites.watchdog.take(&webhook.alerts);
     for (alert, watchdog) in webhook.alerts.iter().zip(watchdogs) {
         let reached = sites.directory.sites_of(alert);
         if reached.is_empty() && !watchdog {
             unmatched += 1;
-            example = Some(alert);
+            if alert.is_about_us() {
+                // Nothing is wrong with its labels.
+                about_us += 1;
+            } else {
+                example = Some(alert);
+            }
         }
         let status = match alert.meaning {
             Meaning::Firing | Meaning::Resolved => Some(alert.status),
@@ -272,7 +277,7 @@ fn hand_out(app: &App, webhook: Webhook) -> Reached {
         .count();
     let resolved = webhook.alerts.len() - firing;
     app.metrics.alerts(firing, resolved, unmatched, received.1);
-    app.unmatched.add(unmatched, example);
+    app.unmatched.add(unmatched - about_us, example);
     let sites = counts
         .into_iter()
         .map(|(index, alerts)| (sites.sites[index].clone(), alerts))

@@ -1,6 +1,6 @@
 //! What is remembered: the types that the store hands out and takes.
 
-pub use crate::failover::{GuardMemory, KnownRecord, Undoubted};
+pub use crate::failover::{Away, GuardMemory, KnownRecord, Undoubted};
 use crate::rule::decision::{Decision, Pointer, Reason, SwitchResult};
 use crate::rule::standing::{Freeze, KeptPin};
 use jiff::Timestamp;
@@ -27,6 +27,9 @@ pub struct SiteMemory {
     /// The newest switch of which nobody knows yet whether it happened,
     /// however long ago.
     pub open_switch: Option<PastSwitch>,
+    /// The newest switch away from MAIN that is known to have happened, however
+    /// long ago, and whether the record has held MAIN since.
+    pub away: Option<Away>,
     /// A person's pin.
     pub pin: Option<KeptPin>,
     /// A person's freeze of the site.

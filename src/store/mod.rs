@@ -39,7 +39,7 @@ use crate::rule::standing::{Freeze, KeptPin};
 pub use error::{OpenError, StoreError};
 use jiff::Timestamp;
 pub use memory::{
-    GuardMemory, KnownRecord, PastSwitch, Query, SiteMemory, StoredDecision, Undoubted,
+    Away, GuardMemory, KnownRecord, PastSwitch, Query, SiteMemory, StoredDecision, Undoubted,
 };
 use orders::{Answer, Order};
 pub use port::ReadOnly;

@@ -55,6 +55,7 @@ async fn load(
         last_decision: stored.last_decision,
         known_record: stored.known_record,
         open_switch,
+        away: stored.away,
         pin: stored.pin,
         freeze: stored.freeze,
         released: stored.released,

@@ -3,7 +3,8 @@
 use super::orders::{one, read};
 use super::rows::{self, duration_of, nanoseconds, timestamp};
 use super::{
-    GuardMemory, KnownRecord, PastSwitch, Query, SiteMemory, StoreError, StoredDecision, Undoubted,
+    Away, GuardMemory, KnownRecord, PastSwitch, Query, SiteMemory, StoreError, StoredDecision,
+    Undoubted,
 };
 use crate::rule::standing::{Freeze, KeptPin, Pin};
 use jiff::{SignedDuration, Timestamp};
@@ -59,6 +60,7 @@ pub(super) fn load(
     )?;
     memory.switches = switches.into_iter().collect::<Result<_, _>>()?;
     memory.course = course(db, site)?;
+    memory.away = away(db, site, memory.course.last())?;
     let sql = format!(
         "SELECT {} FROM decision WHERE site = ?1 AND sent_ns IS NOT NULL AND applied IS NULL \
          ORDER BY id DESC LIMIT 1",
@@ -83,6 +85,24 @@ fn course(db: &Connection, site: &str) -> Result<Vec<PastSwitch>, StoreError> {
     );
     let newest = many(db, &sql, [site], rows::past_switch)?;
     newest.into_iter().rev().collect()
+}
+
+/// The newest switch away from MAIN that happened; `newest` is the newest of all.
+fn away(
+    db: &Connection,
+    site: &str,
+    newest: Option<&PastSwitch>,
+) -> Result<Option<Away>, StoreError> {
+    let sql = format!(
+        "SELECT {} FROM decision WHERE site = ?1 AND sent_ns IS NOT NULL AND applied = 1 \
+         AND to_role IS NOT 'main' ORDER BY sent_ns DESC, id DESC LIMIT 1",
+        rows::DECISION
+    );
+    let found = one(db, &sql, [site], rows::stored)?.and_then(readable);
+    Ok(found.map(|stored| Away {
+        returned: newest.is_some_and(|switch| Some(switch.id) != stored.decision.id),
+        switch: stored.decision.into(),
+    }))
 }
 
 /// What is remembered of all sites together.

@@ -395,3 +395,41 @@ async fn every_page_of_the_list_is_read_and_the_token_sent_with_each() {
         assert!(row.starts_with(&**name), "{row}");
     }
 }
+
+#[tokio::test]
+async fn the_health_of_a_server_is_an_exit_code() {
+    let mut world = World::new().await;
+    world.more = "[server]\nadmin_token_file = \"token\"\n".into();
+    world.configure();
+    let server = world.folder.serve().await;
+    // It needs no token.
+    let healthy = ask(&server, &["health"]).await;
+    assert_eq!(done(&healthy), "originswitch is healthy.\n");
+    let is = async || server.ready().await;
+    server.wait_until("it is ready", is).await;
+    let ready = ask(&server, &["health", "--ready"]).await;
+    assert_eq!(done(&ready), "originswitch is ready.\n");
+
+    let nobody = ask_at("http://127.0.0.9:9", &["health"]).await;
+    assert!(sentence(&nobody, 1).contains("cannot be reached"));
+    let elsewhere = ask_at(&format!("http://{}/elsewhere", server.addr), &["health"]).await;
+    assert!(sentence(&elsewhere, 1).contains("nothing at /elsewhere"));
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_ready_says_why() {
+    let app = Router::new().route(
+        "/-/ready",
+        get(|| async {
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "originswitch is shutting down.\n",
+            )
+        }),
+    );
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let ended = ask_at(&url, &["health", "--ready"]).await;
+    assert_eq!(sentence(&ended, 1), "originswitch is shutting down.");
+}

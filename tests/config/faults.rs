@@ -18,13 +18,19 @@ fn sections_say_what_to_write_instead() {
         ("[probe]\nfall = 3", "probe: unknown key `probe.fall`, did you mean `rule.fall`?".into()),
         ("[rule]\ntimeout = \"3s\"", "rule: unknown key `rule.timeout`, did you mean `cloudflare.timeout` or `probe.timeout` or `edge.timeout`?".into()),
         ("[alerts]\nthreshold = 3", "alerts: unknown key `alerts.threshold`; there are `site_label`, `ttl`, `watchdog`, `watchdog_timeout`".into()),
-        ("[frobnicate]\na = 1", "unknown key `frobnicate`; there are `server`, `cloudflare`, `probe`, `rule`, `guard`, `edge`, `alerts`, `state`, `site`".into()),
+        ("[frobnicate]\na = 1", "unknown key `frobnicate`; there are `server`, `cloudflare`, `probe`, `rule`, `guard`, `edge`, `alerts`, `notify`, `state`, `site`".into()),
         // Control targets.
         ("[guard]\ncontrol_targets = [\"tcp://127.0.0.9:9\", \"tcp://127.0.0.9:9\"]", r#"guard.control_targets: "tcp://127.0.0.9:9" is there twice, and would count twice: write it once"#.into()),
         ("[guard]\ncontrol_targets = [\"tcp://127.0.0.9\"]", r#"guard.control_targets: "tcp://127.0.0.9" names no port: write "tcp://host:port""#.into()),
         ("[guard]\ncontrol_targets = \"ftp://127.0.0.9\"", r#"guard.control_targets: "ftp://127.0.0.9" begins with ftp:, which is not known: write one such as "https://www.example.org" or "tcp://192.0.2.1:443""#.into()),
         ("[guard]\ncontrol_targets = \"https://u:pw@127.0.0.9\"", r#"guard.control_targets: holds a user or a password: write one such as "https://www.example.org" or "tcp://192.0.2.1:443""#.into()),
         ("[guard]\ncontrol_targets = \"https://127.0.0.9\"\ncontrol_needed = 2", "guard.control_needed: is 2, but there are only 1 control_targets: nothing would ever be believed down".into()),
+        // Who is told.
+        ("[notify]\nalertmanager_urls = \"127.0.0.9:9093\"", r#"notify.alertmanager_urls: "127.0.0.9:9093" is no URL (relative URL without a base): write one such as "http://127.0.0.1:9093""#.into()),
+        ("[notify]\nalertmanager_urls = \"ftp://127.0.0.9\"", r#"notify.alertmanager_urls: "ftp://127.0.0.9" is no http or https URL: write one such as "http://127.0.0.1:9093""#.into()),
+        ("[notify]\nalertmanager_urls = [\"http://u:pw@127.0.0.9\"]", r#"notify.alertmanager_urls: holds a user or a password: write one such as "http://127.0.0.1:9093""#.into()),
+        ("[notify]\nalertmanager_urls = [\"http://127.0.0.9\", \"http://127.0.0.9/\"]", r#"notify.alertmanager_urls: "http://127.0.0.9" is there twice: write it once"#.into()),
+        ("[notify]\nalertmanager_urls = 7", "notify.alertmanager_urls: must be text, not 7: write \"7\" in quotes".into()),
         // Wrong types.
         ("[rule]\nfall = \"three\"", r#"rule.fall: must be a whole number from 1 to 1000, not "three""#.into()),
         ("[rule]\nfall = 2.5", "rule.fall: must be a whole number from 1 to 1000, not 2.5".into()),

@@ -28,6 +28,9 @@ fn a_key_left_out_has_its_default() {
         panic!("{:?}", config.alerts.watchdog)
     };
     assert_eq!(watchdog.to_string(), "alertname=\"Watchdog\"");
+    assert_eq!(config.notify.alertmanager_urls, Vec::<String>::new());
+    assert_eq!(config.notify.token, None);
+    assert_eq!(config.notify.hold_for, seconds(300));
     assert_eq!(config.state.keep, seconds(400 * 86_400));
     assert_eq!(config.warnings, Vec::<String>::new());
     let site = &config.sites[0];
@@ -426,4 +429,27 @@ fn ten_thousand_sites_load_and_share_what_they_share() {
     assert_eq!(config.sites.len(), 10_000);
     let site = &config.sites[9_999];
     assert!(std::sync::Arc::ptr_eq(&site.probe, &site.origins[0].probe));
+}
+
+#[test]
+fn who_is_told_is_shown_without_the_token() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("am.token"), "t0ken-of-alertmanager\n").unwrap();
+    let text = minimal(
+        "[notify]\nalertmanager_urls = [\"http://192.0.2.9:9093/\", \"http://127.0.0.1:9093\"]\n\
+         token_file = \"am.token\"",
+    );
+    let config = load_in(folder.path(), &text, &[]).unwrap();
+    let urls = &config.notify.alertmanager_urls;
+    assert_eq!(urls, &["http://192.0.2.9:9093", "http://127.0.0.1:9093"]);
+    let [warning] = config.warnings.as_slice() else {
+        panic!("{:?}", config.warnings)
+    };
+    assert!(
+        warning.contains("http://192.0.2.9:9093 is plain http"),
+        "{warning}"
+    );
+    let shown = format!("{config:?}{}", config.effective());
+    assert!(!shown.contains("t0ken-of"), "{shown}");
+    assert!(shown.contains("alertmanager_urls = [\"http://192.0.2.9:9093\""));
 }

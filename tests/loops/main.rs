@@ -5,6 +5,7 @@ mod edge;
 mod flapping;
 mod guard;
 mod leaving;
+mod notify;
 mod people;
 mod proof;
 mod quiet;

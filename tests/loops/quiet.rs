@@ -137,3 +137,30 @@ async fn told_to_wind_up_it_ends_at_once_wherever_it_is() {
         assert!(!sent);
     }
 }
+
+/// What the service manager's watchdog goes by: a loop that has nothing to do
+/// is alive, as is one whose calls take as long as they may.
+#[tokio::test(start_paused = true)]
+async fn only_a_loop_that_waits_for_what_never_comes_is_stuck() {
+    let mut rig = Rig::resting_on(&format!("[probe]\ninterval = \"1h\"\n{SITE}")).await;
+    let stuck = |rig: &Rig| rig.handle().is_stuck(rig.clock.moment());
+    for _ in 0..60 {
+        rig.run_for(secs(120)).await;
+        assert!(!stuck(&rig));
+    }
+    rig.dns.reads_are(ReadFate::Silent);
+    rig.kill(MAIN);
+    for _ in 0..60 {
+        rig.alert(Firing);
+        rig.run_for(secs(30)).await;
+        assert!(!stuck(&rig));
+    }
+    // Nothing of ours waits for the disk like that.
+    rig.dns.heal();
+    rig.store.delay(secs(1_000_000));
+    rig.alert(Firing);
+    rig.run_for(secs(100)).await;
+    assert!(!stuck(&rig));
+    rig.run_for(secs(200)).await;
+    assert!(stuck(&rig));
+}

@@ -3,10 +3,12 @@
 mod answers;
 mod cli;
 mod ending;
+mod notify;
 mod once;
 mod record;
 mod reload;
 mod saying;
+mod service;
 mod silence;
 mod state;
 mod token;

@@ -14,6 +14,7 @@ mod kills;
 mod late;
 mod line;
 mod monitoring;
+mod notify;
 mod shipped;
 mod stack;
 #[path = "../support/mod.rs"]

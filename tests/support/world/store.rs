@@ -5,7 +5,7 @@ use super::journal::{Entry, Journal};
 use futures_util::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 use originswitch::failover::{
-    GuardMemory, KnownRecord, PastSwitch, SiteMemory, Store, StoreFault, Undoubted,
+    Away, GuardMemory, KnownRecord, PastSwitch, SiteMemory, Store, StoreFault, Undoubted,
 };
 use originswitch::rule::address::Role;
 use originswitch::rule::decision::{Decision, Reason, SwitchResult};
@@ -350,6 +350,18 @@ impl State {
                 reason: row.decision.reason,
             })
         });
+        let happened = || {
+            let rows = self.rows.iter().rev();
+            rows.filter(|row| row.sent.is_some() && row.applied == Some(true))
+        };
+        let to_main = |row: &&Row| {
+            let to = row.decision.to.as_ref();
+            to.is_some_and(|to| to.role == Role::Main)
+        };
+        let away = happened().find(|row| !to_main(row)).map(|row| Away {
+            switch: row.decision.clone().into(),
+            returned: happened().next().is_some_and(|row| to_main(&row)),
+        });
         let open = |row: &&Row| row.sent.is_some() && row.applied.is_none();
         SiteMemory {
             proofs: self.proofs.clone(),
@@ -365,6 +377,7 @@ impl State {
                 .find(open)
                 .map(|row| row.decision.clone()),
             course: course.collect(),
+            away,
             pin: self.pin.clone(),
             freeze: self.freeze.clone(),
             released: self.released,
