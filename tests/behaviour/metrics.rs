@@ -33,6 +33,7 @@ const CONTRACT: [(&str, &str, &str, bool); 36] = [
     ("pinned", "gauge", "origin site", false),
     ("frozen", "gauge", "site", false),
     ("foreign_edits_total", "counter", "site", false),
+    ("notifications_total", "counter", "result", true),
     ("edge_up", "gauge", "site", false),
     ("edge_down", "gauge", "site", false),
     ("recovery_seconds", "histogram", "", true),

@@ -152,7 +152,8 @@ impl<'a> Judge<'a> {
                 let clock = self.offsets.iter().any(|set| set.0 >= since);
                 clock || self.stalls.iter().any(|stall| stall.1 >= since)
             });
-            truth.orders.advance(at, set);
+            let runs = truth.runs_since().is_some();
+            truth.orders.advance(at, runs, set);
         }
         let (site, found) = match entry {
             Entry::Watched { prober, address } => {

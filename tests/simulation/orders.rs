@@ -108,7 +108,7 @@ impl<T: Copy + PartialEq> Standing<T> {
 
     /// What ends by itself ends a little before or after its time, and where the
     /// clock was set since, whenever.
-    fn advance(&mut self, now: Duration, clock_set: bool) {
+    fn advance(&mut self, now: Duration, runs: bool, clock_set: bool) {
         let about = secs(1);
         let due = |state: &Option<Order<T>>| {
             let ends = state.as_ref().and_then(|order| order.ends);
@@ -125,7 +125,7 @@ impl<T: Copy + PartialEq> Standing<T> {
         // A loop that looks every interval has seen the end by then.
         let over = |state: &Option<Order<T>>| {
             let ends = state.as_ref().and_then(|order| order.ends);
-            !clock_set && ends.is_some_and(|ends| now > ends + about)
+            runs && !clock_set && ends.is_some_and(|ends| now > ends + about)
         };
         self.maybe.retain(|state| !over(state));
     }
@@ -186,9 +186,9 @@ impl Orders {
         self.freeze.cut_off(forgets);
     }
 
-    pub fn advance(&mut self, now: Duration, clock_set: bool) {
-        self.pin.advance(now, clock_set);
-        self.freeze.advance(now, clock_set);
+    pub fn advance(&mut self, now: Duration, runs: bool, clock_set: bool) {
+        self.pin.advance(now, runs, clock_set);
+        self.freeze.advance(now, runs, clock_set);
     }
 
     /// When the first order was given, if any was.

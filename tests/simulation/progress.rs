@@ -3,7 +3,7 @@
 use super::judge::{Found, Judge};
 use super::plans::Plan;
 use super::play::Held;
-use super::site::{Row, Site};
+use super::site::{Row, Sent, Site};
 use super::sky::Sky;
 use crate::world::{Cut, Mood, secs};
 use originswitch::rule::Stance;
@@ -95,7 +95,8 @@ impl Judge<'_> {
         let refused = truth.progress.refused.map(|at| at + secs(300));
         let disturbed = self.disturbed();
         let times = [dead, well, runs, calls, disturbed, truth.progress.stirred];
-        times.into_iter().chain(refused).max()
+        let hidden = truth.hidden_edit();
+        times.into_iter().chain(refused).chain(hidden).max()
     }
 
     /// When the clock was last set, or nothing ran.
@@ -127,6 +128,15 @@ impl Judge<'_> {
 }
 
 impl Site<'_> {
+    /// Until when an edit in the very moment of our own write may look like an
+    /// old answer.
+    fn hidden_edit(&self) -> Option<Duration> {
+        let &(edited, _) = self.edits.last()?;
+        let beside = |sent: &Sent| edited.abs_diff(sent.acted.unwrap_or(sent.at)) < secs(2);
+        let hidden = self.writes.iter().any(beside);
+        hidden.then_some(edited + secs(15))
+    }
+
     /// Since when every probe of an address fails.
     fn dead_since(&self, address: usize) -> Option<Duration> {
         let (since, mood) = &self.moods[address];
