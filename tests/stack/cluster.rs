@@ -9,7 +9,6 @@ use crate::Tools;
 use crate::line::Line;
 use crate::monitoring::free;
 use crate::stack::{Setup, Stack};
-use crate::support;
 use crate::support::server::{Metrics, World};
 
 /// The lines between two Alertmanagers: each speaks to the other through one.
@@ -59,7 +58,7 @@ async fn until_members(stack: &Stack, members: usize) {
         stack
             .until(&format!("{at} knows of {members}"), async || {
                 let url = format!("http://{at}/api/v2/status");
-                let answer = support::client().get(url).send().await.unwrap();
+                let answer = stack.client.get(url).send().await.unwrap();
                 let status: Value = answer.json().await.unwrap();
                 status["cluster"]["peers"].as_array().map(Vec::len) == Some(members)
             })
@@ -71,7 +70,7 @@ async fn until_members(stack: &Stack, members: usize) {
 async fn delivered(stack: &Stack) -> [f64; 2] {
     let delivered = async |at| {
         let url = format!("http://{at}/metrics");
-        let answer = support::client().get(url).send().await.unwrap();
+        let answer = stack.client.get(url).send().await.unwrap();
         let metrics = Metrics::parse(&answer.text().await.unwrap()).0;
         let webhook = "alertmanager_notifications_total{integration=\"webhook\"";
         let counts = metrics.iter().filter(|(key, _)| key.starts_with(webhook));

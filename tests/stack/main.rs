@@ -24,15 +24,15 @@ use monitoring::Tools;
 use support::server::finish;
 use tokio::time::Instant;
 
-/// Side by side, as they do little but wait.
-#[tokio::test]
+/// Side by side, as they do little but wait. The simulated servers of one do
+/// not wait for another's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn whatever_breaks_on_the_way_the_record_is_right_at_the_end() {
     let Some(tools) = Tools::find() else { return };
     let tools = &tools;
     tokio::join!(
         story("Prometheus dies", kills::prometheus_dies(tools)),
         story("the exporter dies", kills::blackbox_exporter_dies(tools)),
-        story("Alertmanager dies", kills::alertmanager_dies(tools)),
         story("Alertmanager restarts", kills::alertmanager_restarts(tools)),
         story("SIGKILL", kills::originswitch_restarts(tools, "KILL")),
         story("SIGTERM", kills::originswitch_restarts(tools, "TERM")),

@@ -176,6 +176,7 @@ pub struct Stack {
     pub blackbox: Program,
     pub cluster: Option<Cluster>,
     pub at: Addresses,
+    pub client: reqwest::Client,
 }
 
 impl Stack {
@@ -213,6 +214,7 @@ impl Stack {
             world,
             authority,
             at,
+            client: support::client(),
         };
         stack.until_well_on_main().await;
         stack
@@ -257,9 +259,19 @@ impl Stack {
     pub async fn ask(&self, call: &str, parameters: &[(&str, &str)]) -> Option<Value> {
         let url = format!("http://{}/api/v1/{call}", self.at.prometheus);
         let url = reqwest::Url::parse_with_params(&url, parameters).unwrap();
-        let answer = support::client().get(url).send().await.ok()?;
-        let answer: Value = answer.json().await.ok()?;
-        Some(answer["data"].clone())
+        Some(self.get(url).await?["data"].clone())
+    }
+
+    /// What the first Alertmanager answers to a call of its API; `None` while
+    /// it does not.
+    pub async fn ask_alertmanager(&self, call: &str) -> Option<Value> {
+        let url = format!("http://{}/api/v2/{call}", self.at.alertmanager);
+        self.get(url.parse().unwrap()).await
+    }
+
+    async fn get(&self, url: reqwest::Url) -> Option<Value> {
+        let answer = self.client.get(url).send().await.ok()?;
+        answer.json().await.ok()
     }
 
     /// Waits for a condition; panics with every log when it does not come.
@@ -267,7 +279,7 @@ impl Stack {
         let end = Instant::now() + DEADLINE;
         while !ready().await {
             assert!(Instant::now() < end, "in vain: {what}\n{}", self.logs());
-            sleep(Duration::from_millis(50)).await;
+            sleep(Duration::from_millis(100)).await;
         }
     }
 
