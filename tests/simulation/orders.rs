@@ -122,7 +122,9 @@ impl<T: Copy + PartialEq> Standing<T> {
             self.ended = order.ends.map(|ends| ends.min(now));
         }
         self.may(None);
-        // A loop that looks every interval has seen the end by then.
+        // A loop that looks every interval has seen the end by then, but not of
+        // what is still on its way.
+        let runs = runs && self.under_way.is_empty();
         let over = |state: &Option<Order<T>>| {
             let ends = state.as_ref().and_then(|order| order.ends);
             runs && !clock_set && ends.is_some_and(|ends| now > ends + about)

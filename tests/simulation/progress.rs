@@ -59,7 +59,7 @@ impl Judge<'_> {
             truth
                 .dead_since(address)
                 .or(truth.well_since(address))
-                .is_some()
+                .is_some_and(|steady| steady <= since)
         });
         let bound = if plain {
             plain_bound(truth.plan)

@@ -425,9 +425,12 @@ impl Judge<'_> {
         if pinned {
             return None;
         }
-        let released = |asked: &&Asked| {
-            asked.wish == Wish::Release && asked.replied.is_none_or(|replied| replied >= sent.at)
-        };
+        // A later process goes by what the wall clock showed.
+        let shown = |at: Duration| i64::try_from(at.as_millis()).unwrap() + self.offset_at(at);
+        let earlier = sent.boot != truth.boot_number();
+        let after = |at| at >= sent.at || (earlier && shown(at) >= shown(sent.at));
+        let released =
+            |asked: &&Asked| asked.wish == Wish::Release && asked.replied.is_none_or(after);
         if truth.asked.iter().any(|asked| released(&asked)) {
             return None;
         }
