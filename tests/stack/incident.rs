@@ -39,6 +39,8 @@ async fn an_alert_moves_the_record_and_its_end_lets_it_return() {
     assert_eq!(unmatched, Some(0.0), "the Watchdog is nobody's and known");
     promtool_finds_nothing(&tools, &stack.server.get("/metrics").await.text).await;
     every_rule_was_evaluated(&stack).await;
+    // Takes seconds in which nothing else goes on, so it is done here, alone.
+    stack.world.assert_published(true);
 }
 
 /// Every shipped rule, on what the incident left behind.
