@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 
 /// Name, type, labels; `true` where it is there from the start.
-const CONTRACT: [(&str, &str, &str, bool); 36] = [
+const CONTRACT: [(&str, &str, &str, bool); 37] = [
     ("build_info", "gauge", "revision version", true),
     ("config_last_reload_successful", "gauge", "", true),
     (
