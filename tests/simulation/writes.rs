@@ -436,10 +436,9 @@ impl Judge<'_> {
         }
         if sent.boot == truth.boot_number() {
             // One of unknown outcome is given up when another takes its place.
-            let told = sent
-                .row
-                .is_some_and(|row| truth.rows[row].applied == Some(true));
-            let known = told || sent.answered == Some(WriteFate::Applied);
+            // One into a record that somebody just deleted did nothing.
+            let told = sent.row.and_then(|row| truth.rows[row].applied);
+            let known = told.unwrap_or(sent.answered == Some(WriteFate::Applied));
             let age = now.saturating_sub(sent.at) + ms(1);
             return known.then_some(age);
         }
