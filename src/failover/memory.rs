@@ -40,10 +40,12 @@ impl Wellness {
     }
 
     /// Takes over what was stored, if the probe settings are still the same.
-    /// `between` is credited too: what lay between two runs of `once`.
+    /// `between` is credited too: what lay between two runs of `once`, if the
+    /// first of them saw MAIN up.
     pub(super) fn restore(&mut self, stored: &Undoubted, between: Duration) {
         if stored.fingerprint == self.fingerprint {
-            self.observed = stored.observed + between;
+            let seen_up = !stored.observed.is_zero();
+            self.observed = stored.observed + if seen_up { between } else { Duration::ZERO };
             self.saved = Some(stored.observed);
         }
     }
@@ -258,6 +260,21 @@ mod tests {
         well.observe(State::Down, at(210));
         well.observe(State::Up, at(220));
         assert_eq!(well.total(at(225)), Duration::from_secs(5));
+    }
+
+    #[test]
+    fn what_lay_between_two_runs_counts_if_the_first_saw_main_up() {
+        let between = Duration::from_secs(600);
+        for (seen, credited) in [(0, 0), (1, 601)] {
+            let stored = Undoubted {
+                fingerprint: "a".into(),
+                observed: Duration::from_secs(seen),
+                as_of: "2026-11-23T00:00:00Z".parse().unwrap(),
+            };
+            let mut well = Wellness::new("a".into());
+            well.restore(&stored, between);
+            assert_eq!(well.total(at(0)), Duration::from_secs(credited));
+        }
     }
 
     #[tokio::test(start_paused = true)]
