@@ -81,7 +81,7 @@ impl Judge<'_> {
         // Other hands, old answers and late deeds hide what a write did.
         let hidden = !truth.edits.is_empty()
             || truth.trouble.is_some()
-            || [Sky::Stale, Sky::Late, Sky::Patchy]
+            || [Sky::Stale, Sky::Late, Sky::Slow, Sky::Patchy]
                 .iter()
                 .any(|sky| self.skies.contains(sky));
         let acted = write.is_some_and(|write| truth.writes[write].acted.is_some());
@@ -146,7 +146,7 @@ impl Judge<'_> {
         let truth = &self.sites[site];
         let hidden = !truth.edits.is_empty()
             || truth.trouble.is_some()
-            || [Sky::Stale, Sky::Late, Sky::Patchy]
+            || [Sky::Stale, Sky::Late, Sky::Slow, Sky::Patchy]
                 .iter()
                 .any(|sky| self.skies.contains(sky));
         let acted = truth
