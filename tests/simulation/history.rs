@@ -231,7 +231,8 @@ impl Judge<'_> {
         let other = held == truth.plan.places.len();
         let seen = truth.probers[held]
             .iter()
-            .any(|&prober| self.shots[prober].ever_up);
+            .map(|&prober| &self.shots[prober])
+            .any(|shots| shots.ever_up && truth.stored_by(shots.last_up));
         // A proof that the disk did not take is lost with the process.
         let lost = truth.trouble.is_some() && truth.boots.len() > 1;
         (other && policy.unknown_origin == Stance::Hold)

@@ -87,16 +87,9 @@ impl Judge<'_> {
         if truth.prober(main) == Some(prober) && shots.believed == Believed::Down {
             return Some(now);
         }
-        // It takes a moment to store that MAIN fell, and a crash may come first.
-        let stored = |since: Duration| {
-            let ends = truth.boots.iter().filter_map(|boot| boot.1);
-            !ends
-                .into_iter()
-                .any(|end| end >= since && end - since < ms(300))
-        };
         shots
             .last_down
-            .filter(|_| shots.down_since.is_none_or(stored))
+            .filter(|_| shots.down_since.is_none_or(|since| truth.stored_by(since)))
     }
 
     /// Times up to which a loop did not look, and noticed.
@@ -152,6 +145,13 @@ impl Site<'_> {
         let needs = read.map(|&(_, version)| self.outcome.needs[version]);
         let needs = needs.unwrap_or_default();
         self.plan.policy().failback_after.max(needs)
+    }
+
+    /// Whether what was found then is stored: that takes a moment, and a crash
+    /// may come first.
+    pub fn stored_by(&self, found: Duration) -> bool {
+        let mut ends = self.boots.iter().filter_map(|boot| boot.1);
+        !ends.any(|end| end >= found && end - found < ms(300))
     }
 
     /// Where a row says that a switch was sent to.

@@ -31,6 +31,8 @@ pub struct Shots {
     pub believed: Believed,
     /// Whether it was ever believed to be up.
     pub ever_up: bool,
+    /// When it was last found up.
+    pub last_up: Duration,
     /// When it was last believed to be down.
     pub last_down: Option<Duration>,
     /// Since when it was, then.
@@ -102,6 +104,7 @@ impl Shots {
                     self.failures = 0;
                     self.believed = Believed::Up;
                     self.ever_up = true;
+                    self.last_up = at;
                 }
             }
             Verdict::Down => {
