@@ -19,6 +19,7 @@ pub mod matcher;
 pub mod metrics;
 pub mod notify;
 pub mod once;
+pub mod outbound;
 pub mod probe;
 pub mod prober;
 pub mod remote;

@@ -22,7 +22,7 @@ const fn part(name: &'static str, uses: &'static [&'static str], because: &'stat
 }
 
 /// The parts, each after those that it may use.
-const PARTS: [Part; 23] = [
+const PARTS: [Part; 24] = [
     part("rule", &[], "the rule is pure: it knows nobody"),
     part("matcher", &[], "matchers are text and labels"),
     part("telemetry", &[], "logging is set up, nothing more"),
@@ -44,8 +44,13 @@ const PARTS: [Part; 23] = [
         "configuration is values; it starts nothing",
     ),
     part(
+        "outbound",
+        &["config"],
+        "a call over HTTP is made alike, whatever it asks",
+    ),
+    part(
         "remote",
-        &["config", "ending", "table"],
+        &["config", "ending", "outbound", "table"],
         "the commands for a running server know its API, and nothing behind that",
     ),
     part(
@@ -80,7 +85,7 @@ const PARTS: [Part; 23] = [
     ),
     part(
         "cloudflare",
-        &["clock", "config", "failover", "metrics", "rule"],
+        &["clock", "config", "failover", "metrics", "outbound", "rule"],
         "the client is an adapter of the loop's trait",
     ),
     part(
@@ -103,6 +108,7 @@ const PARTS: [Part; 23] = [
             "config",
             "failover",
             "metrics",
+            "outbound",
             "rule",
         ],
         "who is told what sites say of themselves decides nothing",
@@ -194,7 +200,14 @@ const LIBRARIES: [(&[&str], &[&str], &str); 10] = [
     ),
     (
         &["reqwest"],
-        &["cloudflare", "config", "demo", "notify/post", "remote"],
+        &[
+            "cloudflare",
+            "config",
+            "demo",
+            "notify/post",
+            "outbound",
+            "remote",
+        ],
         "it is the client of Cloudflare, of Alertmanagers and of our own API, and checks addresses",
     ),
     (

@@ -5,9 +5,10 @@ use super::tidings::Tidings;
 use super::token::Token;
 use super::verdict::{DNS_EDIT, ZONE_READ};
 use super::wire::{Message, Said, said};
-use crate::config::{Cloudflare as Settings, is_loopback};
+use crate::config::Cloudflare as Settings;
 use crate::failover::Urgency;
 use crate::metrics::Metrics;
+use crate::outbound;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use reqwest::{Method, Response, StatusCode};
 use serde_json::Value;
@@ -156,14 +157,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Client {
     pub(super) fn new(settings: &Settings, metrics: Arc<Metrics>) -> Result<Client, String> {
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("originswitch/", env!("CARGO_PKG_VERSION")))
-            // A redirect would carry the token elsewhere.
-            .redirect(reqwest::redirect::Policy::none());
-        if is_loopback(&settings.api_url) {
-            builder = builder.no_proxy();
-        }
-        let http = builder
+        let http = outbound::client(&settings.api_url)
             .build()
             .map_err(|e| format!("no HTTPS client can be set up: {}", chain(&e)))?;
         Ok(Client {

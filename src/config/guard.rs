@@ -3,10 +3,9 @@
 use super::probes;
 use super::read::Reading;
 use super::scope::Scope;
-use super::values::{entries, text};
+use super::values::{any_entries, text};
 use super::{ControlTarget, Guard, ProbeKind, ProbeSettings, Site, StatusSet};
 use crate::rule::address::{Address, Place};
-use figment::value::Value;
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,8 +15,9 @@ pub(super) fn guard(reading: &Reading) -> Guard {
     let like = probes::settings(&Scope::new(reading, "probe"), "");
     let targets: Vec<ControlTarget> = scope
         .read("control_targets", |value| {
-            let targets = entries(value).iter().filter(|entry| !is_empty(entry));
-            targets.map(|entry| target(text(entry)?, &like)).collect()
+            any_entries(value)
+                .map(|entry| target(text(entry)?, &like))
+                .collect()
         })
         .unwrap_or_default();
     let needed = scope.count("control_needed");
@@ -62,11 +62,6 @@ pub(super) fn warn_of_origins(reading: &Reading, guard: &Guard, sites: &[Arc<Sit
             ));
         }
     }
-}
-
-/// The environment cannot write an empty list otherwise.
-fn is_empty(entry: &Value) -> bool {
-    entry.as_str() == Some("")
 }
 
 /// Reads `https://host[:port][/path]`, `http://…` or `tcp://host:port`.

@@ -3,7 +3,7 @@
 use super::read::Reading;
 use super::scope::Scope;
 use super::sites::matchers;
-use super::values::{entries, text};
+use super::values::{any_entries, text};
 use super::{Alerts, Cloudflare, Notify, Secret, Server, State, TokenSource};
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -57,9 +57,9 @@ pub(super) fn notify(reading: &Reading) -> Notify {
     let example = "http://127.0.0.1:9093";
     let urls: Vec<String> = scope
         .read("alertmanager_urls", |value| {
-            // The environment cannot write an empty list otherwise.
-            let urls = entries(value).iter().filter(|url| url.as_str() != Some(""));
-            urls.map(|url| parse_url(text(url)?, example)).collect()
+            any_entries(value)
+                .map(|url| parse_url(text(url)?, example))
+                .collect()
         })
         .unwrap_or_default();
     let mut seen = HashSet::new();

@@ -96,6 +96,13 @@ pub(super) fn choice(value: &Value, words: &[&'static str]) -> Result<&'static s
     })
 }
 
+/// The entries of a list that may be empty: the environment can write that as
+/// an empty text only.
+pub(super) fn any_entries(value: &Value) -> impl Iterator<Item = &Value> {
+    let empty = |entry: &&Value| entry.as_str() == Some("");
+    entries(value).iter().filter(move |entry| !empty(entry))
+}
+
 /// The entries of a list; anything else counts as a list of one.
 pub(super) fn entries(value: &Value) -> &[Value] {
     match value {

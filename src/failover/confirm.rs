@@ -107,19 +107,8 @@ impl SiteLoop {
         loop {
             self.absorb().await;
             let first = std::mem::take(&mut begins);
-            if *pass.gaps.get_or_insert(self.gaps()) != self.gaps() {
-                // What lies before a gap is not joined to what comes after, be
-                // it one that fell into the read before a write.
-                pass.gaps = Some(self.gaps());
-                self.begin_trial();
-                pass.settle_by = self.tools.clock.moment() + self.patience();
-            }
-            if std::mem::take(&mut self.orders.lifted)
-                && let Some(wish) = pass.wish.take()
-            {
-                // Whoever asked may have gone.
-                let _ = wish.answer.send(Err(LIFTED.into()));
-            }
+            self.heed_gaps(pass);
+            self.heed_lifting(pass);
             if self.join(pass).await && !first {
                 self.set_pace(Pace {
                     nudges: self.pace.nudges + 1,
@@ -162,6 +151,26 @@ impl SiteLoop {
             {
                 return None;
             }
+        }
+    }
+
+    /// What lies before a gap is not joined to what comes after, be it one that
+    /// fell into the read before a write.
+    fn heed_gaps(&mut self, pass: &mut Pass) {
+        let gaps = self.gaps();
+        if pass.gaps.replace(gaps).unwrap_or(gaps) != gaps {
+            self.begin_trial();
+            pass.settle_by = self.tools.clock.moment() + self.patience();
+        }
+    }
+
+    /// A pin that was lifted on its way is none.
+    fn heed_lifting(&mut self, pass: &mut Pass) {
+        if std::mem::take(&mut self.orders.lifted)
+            && let Some(wish) = pass.wish.take()
+        {
+            // Whoever asked may have gone.
+            let _ = wish.answer.send(Err(LIFTED.into()));
         }
     }
 

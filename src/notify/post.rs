@@ -1,11 +1,11 @@
 //! Posting to an Alertmanager over HTTP.
 
 use super::Post;
-use crate::config::{Secret, is_loopback};
+use crate::config::Secret;
+use crate::outbound::{self, root_cause};
 use futures_util::future::BoxFuture;
 use reqwest::StatusCode;
 use reqwest::header::CONTENT_TYPE;
-use std::error::Error;
 use std::time::Duration;
 
 /// Time limit of one request.
@@ -27,15 +27,8 @@ impl Http {
     /// # Errors
     /// If no client can be set up: one sentence.
     pub(super) fn new(url: &str, token: Option<Secret>) -> Result<Http, String> {
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("originswitch/", env!("CARGO_PKG_VERSION")))
+        let client = outbound::client(url)
             .timeout(LIMIT)
-            // A redirect would make an empty GET of it, and carry the token elsewhere.
-            .redirect(reqwest::redirect::Policy::none());
-        if is_loopback(url) {
-            builder = builder.no_proxy();
-        }
-        let client = builder
             .build()
             .map_err(|error| format!("no HTTP client can be set up: {}", cause(&error)))?;
         Ok(Http {
@@ -89,16 +82,12 @@ fn refusal(status: StatusCode, said: &str) -> String {
     }
 }
 
-/// The innermost cause, without the URL around it.
+/// Why no answer came.
 fn cause(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return format!("no answer within {LIMIT:?}");
     }
-    let mut cause: &dyn Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
+    root_cause(error)
 }
 
 #[cfg(test)]

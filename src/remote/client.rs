@@ -1,8 +1,9 @@
 //! Calls of a running server's API: where it is, as whom, and what its errors
 //! mean for whoever typed the command.
 
-use crate::config::{Secret, is_loopback, parse_url, read_token_file};
+use crate::config::{Secret, parse_url, read_token_file};
 use crate::ending::{FAILED, USAGE};
+use crate::outbound::{self, root_cause};
 use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -96,17 +97,9 @@ impl Client {
         let named = |why: String| Fault::usage(format!("--url (or ORIGINSWITCH_URL): {why}"));
         let shown = parse_url(at.url.trim(), "http://127.0.0.1:10053").map_err(named)?;
         let url = Url::parse(&shown).map_err(|error| named(error.to_string()))?;
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("originswitch/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(CONNECT)
-            .timeout(ANSWER)
-            // A redirect would carry the token elsewhere.
-            .redirect(reqwest::redirect::Policy::none());
-        if is_loopback(&shown) {
-            builder = builder.no_proxy();
-        }
-        let http = builder.build().map_err(|error| {
-            let cause = last_cause(&error);
+        let client = outbound::client(&shown).connect_timeout(CONNECT);
+        let http = client.timeout(ANSWER).build().map_err(|error| {
+            let cause = root_cause(&error);
             Fault::failed(format!("no HTTP client can be set up: {cause}"))
         })?;
         let token = match at.token_file {
@@ -206,7 +199,7 @@ impl Client {
 
     /// What it means that no answer came.
     fn silence(&self, error: &reqwest::Error, limit: Duration, reads: bool) -> Fault {
-        let (url, cause) = (&self.shown, last_cause(error));
+        let (url, cause) = (&self.shown, root_cause(error));
         if error.is_connect() {
             return Fault::failed(format!(
                 "{url} cannot be reached ({cause}): \
@@ -259,13 +252,4 @@ impl Client {
             )),
         }
     }
-}
-
-/// What was first: the rest of the chain says it again, with the URL.
-fn last_cause(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
 }

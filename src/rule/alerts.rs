@@ -179,6 +179,16 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_copy_of_its_end_keeps_the_end_in_mind() {
+        let mut book = AlertBook::default();
+        book.take(1, Resolved, start(10), at(100));
+        book.take(1, Resolved, start(10), at(900));
+        book.prune(at(1_100), TTL);
+        book.take(1, Firing, start(10), at(1_100));
+        assert!(!book.firing(at(1_101), TTL));
+    }
+
     proptest! {
         #[test]
         fn order_and_copies_never_change_what_is_known(

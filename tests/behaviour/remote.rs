@@ -42,6 +42,16 @@ pub fn sentence(ended: &Finished, code: i32) -> &str {
     sentence
 }
 
+/// The server after MAIN died: it returns an hour after MAIN has.
+pub async fn fled_for_an_hour(world: &mut World) -> Server {
+    world.rule = "confirm_for = \"1s\"\nfailback_after = \"1h\"\n".into();
+    let server = world.serve_on_main().await;
+    origin_is(&server, SITE, "backup", "up").await;
+    world.kill_main().await;
+    server.decision_on_alert(SITE, "firing").await;
+    server
+}
+
 /// `www`, `shop` and `blog` on the same origins, all of them on MAIN.
 pub async fn three_sites(world: &mut World) -> Server {
     for name in ["shop", "blog"] {
@@ -99,11 +109,7 @@ async fn the_table_of_sites_begins_with_those_that_need_a_person() {
 #[tokio::test]
 async fn a_hold_that_ends_by_itself_says_when() {
     let mut world = World::new().await;
-    world.rule = "confirm_for = \"1s\"\nfailback_after = \"1h\"\n".into();
-    let server = world.serve_on_main().await;
-    origin_is(&server, SITE, "backup", "up").await;
-    world.kill_main().await;
-    server.decision_on_alert(SITE, "firing").await;
+    let server = fled_for_an_hour(&mut world).await;
     server.decision_on_alert(SITE, "resolved").await;
     world.revive_main().await;
     held(&server, SITE, Some("failback_wait")).await;

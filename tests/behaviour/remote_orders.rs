@@ -2,7 +2,7 @@
 //! what stands after a crash.
 
 use crate::common::*;
-use crate::remote::{ask, done, sentence, three_sites};
+use crate::remote::{ask, done, fled_for_an_hour, sentence, three_sites};
 use serde_json::{Value, json};
 
 /// A time, as a line that is printed has it.
@@ -184,11 +184,7 @@ async fn trust_lets_a_site_go_whose_origin_was_never_seen_up() {
 #[tokio::test]
 async fn a_failback_that_cannot_be_had_is_a_failure_and_says_why() {
     let mut world = World::new().await;
-    world.rule = "confirm_for = \"1s\"\nfailback_after = \"1h\"\n".into();
-    let server = world.serve_on_main().await;
-    origin_is(&server, SITE, "backup", "up").await;
-    world.kill_main().await;
-    server.decision_on_alert(SITE, "firing").await;
+    let server = fled_for_an_hour(&mut world).await;
     let ended = ask(&server, &["failback", "www"]).await;
     assert_eq!((ended.code, &*ended.err), (Some(1), ""), "{ended:?}");
     let lines: Vec<&str> = ended.out.lines().collect();

@@ -11,27 +11,34 @@ mod switches;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
+use support::server::{Server, World};
+use support::world::Chance;
 
-/// Random numbers from a seed (splitmix64).
-struct Dice(u64);
+/// Up to so many milliseconds, in steps of 100 µs.
+fn up_to(chance: &mut Chance, milliseconds: u64) -> Duration {
+    Duration::from_micros(100 * chance.between(0, 10 * milliseconds))
+}
 
-impl Dice {
-    fn draw(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
+fn one_in(chance: &mut Chance, many: u64) -> bool {
+    chance.below(many) == 0
+}
 
-    /// Up to so many milliseconds, in steps of 100 µs.
-    fn up_to(&mut self, milliseconds: u64) -> Duration {
-        Duration::from_micros(100 * (self.draw() % (10 * milliseconds + 1)))
-    }
-
-    fn one_in(&mut self, many: u64) -> bool {
-        self.draw().is_multiple_of(many)
-    }
+/// The server on a state file of its own, well on MAIN, with BACKUP ready;
+/// each call to Cloudflare takes this long.
+async fn begin(state: &State, latency: Duration, rule: &str) -> (World, Server) {
+    let mut world = World::new().await;
+    world.rule = format!("confirm_for = \"300ms\"\nfailback_after = \"500ms\"\n{rule}");
+    world
+        .cloudflare
+        .configure(|options| options.latency = latency);
+    world.more = format!("[state]\npath = \"{}\"\n", state.path().display());
+    let server = world.serve_on_main().await;
+    server
+        .wait_site("www", "BACKUP is ready", |site| {
+            site["origins"][1]["state"] == "up"
+        })
+        .await;
+    (world, server)
 }
 
 /// A state file in memory, where there is such a disk: one that holds up a
@@ -58,7 +65,7 @@ impl State {
 /// have another.
 fn side_by_side<T: Send + 'static>(
     lives: u64,
-    live: impl AsyncFn(Dice, u64) -> T + Copy + Send + 'static,
+    live: impl AsyncFn(Chance, u64) -> T + Copy + Send + 'static,
 ) -> Vec<T> {
     let now = jiff::Timestamp::now().as_second().unsigned_abs();
     let seed = std::env::var("KILL_SEED").map_or(now, |text| text.parse().unwrap());
@@ -66,8 +73,8 @@ fn side_by_side<T: Send + 'static>(
     let play = move |number| {
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
         let runtime = runtime.worker_threads(1).enable_all().build().unwrap();
-        let dice = Dice(seed.wrapping_mul(lives) + number);
-        runtime.block_on(live(dice, number))
+        let chance = Chance::new(seed.wrapping_mul(lives) + number);
+        runtime.block_on(live(chance, number))
     };
     let threads = (0..lives).map(|number| thread::spawn(move || play(number)));
     let threads: Vec<_> = threads.collect();

@@ -2,7 +2,8 @@
 
 use crate::support::client;
 use crate::support::server::{Server, World};
-use crate::{Dice, State, side_by_side};
+use crate::support::world::Chance;
+use crate::{State, begin, one_in, side_by_side, up_to};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::thread;
@@ -36,13 +37,13 @@ fn terms() -> Value {
 
 /// A pin is asked for, and the process is killed before it answers, or after.
 /// It stands then, or nothing came of it.
-async fn half_a_pin(world: &World, mut server: Server, dice: &mut Dice) -> (Server, bool) {
+async fn half_a_pin(world: &World, mut server: Server, chance: &mut Chance) -> (Server, bool) {
     let url = format!("http://{}{PIN}", server.addr);
     let asked = client().put(url).json(&terms()).send();
     let asked = tokio::spawn(asked);
     // Two probes, a read, the order, the write.
-    let most = if dice.one_in(2) { 250 } else { 1_200 };
-    thread::sleep(dice.up_to(most));
+    let most = if one_in(chance, 2) { 250 } else { 1_200 };
+    thread::sleep(up_to(chance, most));
     server.kill().await;
     let answered = asked
         .await
@@ -80,8 +81,8 @@ async fn a_whole_pin(world: &World, mut server: Server) -> Server {
 }
 
 /// An answered freeze stands, however often the process is killed.
-async fn a_freeze(world: &World, mut server: Server, dice: &mut Dice) {
-    let path = match dice.one_in(2) {
+async fn a_freeze(world: &World, mut server: Server, chance: &mut Chance) {
+    let path = match one_in(chance, 2) {
         true => "/api/v1/freeze",
         false => "/api/v1/sites/www/freeze",
     };
@@ -94,7 +95,7 @@ async fn a_freeze(world: &World, mut server: Server, dice: &mut Dice) {
     let mut server = server.restart().await;
     world.kill_main().await;
     server.wait_reason("www", "frozen").await;
-    thread::sleep(dice.up_to(500));
+    thread::sleep(up_to(chance, 500));
     let server = server.restart().await;
     let hold = server.wait_reason("www", "frozen").await;
     let said = hold["explanation"].as_str().unwrap();
@@ -105,24 +106,13 @@ async fn a_freeze(world: &World, mut server: Server, dice: &mut Dice) {
     assert_eq!(world.cloudflare.writes(), 3);
 }
 
-async fn live(mut dice: Dice, _: u64) -> bool {
-    let mut world = World::new().await;
-    world.rule = "confirm_for = \"300ms\"\nfailback_after = \"500ms\"\n".into();
-    let latency = dice.up_to(300);
-    world
-        .cloudflare
-        .configure(|options| options.latency = latency);
+async fn live(mut chance: Chance, _: u64) -> bool {
     let state = State::new();
-    world.more = format!("[state]\npath = \"{}\"\n", state.path().display());
-    let server = world.serve_on_main().await;
-    server
-        .wait_site("www", "BACKUP is ready", |site| {
-            site["origins"][1]["state"] == "up"
-        })
-        .await;
-    let (server, stood) = half_a_pin(&world, server, &mut dice).await;
+    let latency = up_to(&mut chance, 300);
+    let (world, server) = begin(&state, latency, "").await;
+    let (server, stood) = half_a_pin(&world, server, &mut chance).await;
     let server = a_whole_pin(&world, server).await;
-    a_freeze(&world, server, &mut dice).await;
+    a_freeze(&world, server, &mut chance).await;
     stood
 }
 

@@ -7,7 +7,8 @@
 //! history, all of them counted, and the site where it belongs.
 
 use crate::support::server::{Server, World};
-use crate::{Dice, State, side_by_side};
+use crate::support::world::Chance;
+use crate::{State, begin, one_in, side_by_side, up_to};
 use originswitch::sandbox::faults::{Effect, Fault, Matcher};
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
@@ -60,7 +61,7 @@ struct Life {
     world: World,
     state: State,
     server: Server,
-    dice: Dice,
+    chance: Chance,
     /// What earlier processes said.
     log: String,
     /// Rows of the history that were seen, oldest first.
@@ -70,27 +71,15 @@ struct Life {
 }
 
 impl Life {
-    async fn begin(mut dice: Dice) -> Life {
-        let mut world = World::new().await;
-        world.rule =
-            "confirm_for = \"300ms\"\nfailback_after = \"500ms\"\nmax_switches = 100\n".into();
-        let latency = Duration::from_millis(100 + dice.draw() % 201);
-        world
-            .cloudflare
-            .configure(|options| options.latency = latency);
+    async fn begin(mut chance: Chance) -> Life {
         let state = State::new();
-        world.more = format!("[state]\npath = \"{}\"\n", state.path().display());
-        let server = world.serve_on_main().await;
-        server
-            .wait_site("www", "BACKUP is ready", |site| {
-                site["origins"][1]["state"] == "up"
-            })
-            .await;
+        let latency = chance.millis(100, 300);
+        let (world, server) = begin(&state, latency, "max_switches = 100\n").await;
         Life {
             world,
             state,
             server,
-            dice,
+            chance,
             log: String::new(),
             seen: Vec::new(),
             turns: 0,
@@ -102,12 +91,12 @@ impl Life {
     async fn turn(&mut self, moment: Moment) -> Reached {
         let flight = self.turns.is_multiple_of(2);
         let before = Traces::of(self);
-        if self.dice.one_in(3) {
+        if one_in(&mut self.chance, 3) {
             let lost = Fault::once(Matcher::Writes, Effect::CutAfter);
             self.world.cloudflare.fault(lost);
         }
         let (status, alerted) = match flight {
-            true => ("firing", self.dice.one_in(2)),
+            true => ("firing", one_in(&mut self.chance, 2)),
             false => ("resolved", true),
         };
         match flight {
@@ -120,7 +109,7 @@ impl Life {
         self.strike(moment, &before).await;
         let reached = before.reached(self);
         self.turns += 1;
-        thread::sleep(self.dice.up_to(200));
+        thread::sleep(up_to(&mut self.chance, 200));
         self.server = self.world.folder.serve().await;
         reached
     }
@@ -129,12 +118,12 @@ impl Life {
     /// timer of tokio's would be too coarse to meet a moment of 100 µs.
     async fn strike(&mut self, moment: Moment, before: &Traces) {
         let more = match moment {
-            Moment::Any => self.dice.up_to(2_500),
-            Moment::Confirming => self.dice.up_to(600),
+            Moment::Any => up_to(&mut self.chance, 2_500),
+            Moment::Confirming => up_to(&mut self.chance, 600),
             Moment::Intent => Duration::ZERO,
-            Moment::Sent => self.dice.up_to(300),
+            Moment::Sent => up_to(&mut self.chance, 300),
             // The answer, the row, the next decision.
-            Moment::Acted => self.dice.up_to(15),
+            Moment::Acted => up_to(&mut self.chance, 15),
         };
         let end = Instant::now() + Duration::from_secs(30);
         while !before.has_come(moment, &self.world) {
@@ -287,8 +276,8 @@ fn count(state: &Connection, of_which: &str) -> i64 {
     state.query_row(&all, [], |row| row.get(0)).unwrap()
 }
 
-async fn live(dice: Dice, number: u64) -> Vec<Reached> {
-    let mut life = Life::begin(dice).await;
+async fn live(chance: Chance, number: u64) -> Vec<Reached> {
+    let mut life = Life::begin(chance).await;
     let mut struck = Vec::new();
     for turn in 0..TURNS {
         let moment = Moment::ALL[(number + turn) as usize % Moment::ALL.len()];

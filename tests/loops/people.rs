@@ -488,6 +488,23 @@ async fn a_wall_clock_that_is_set_ends_no_pin_early_or_late() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_back_does_not_revive_a_pin_that_ended_while_nobody_ran() {
+    let mut rig = Rig::resting().await;
+    rig.run_for(secs(20)).await;
+    rig.pin(BACKUP, Some(secs(60))).await;
+    rig.crash().await;
+    rig.run_for(secs(100)).await;
+    // It ran in between, and found the pin over.
+    rig.boot();
+    rig.run_for(secs(5)).await;
+    rig.crash().await;
+    rig.clock.step(-3_600_000);
+    rig.boot();
+    rig.run_for(secs(5)).await;
+    assert_eq!(rig.pinned(), None, "{:#?}", rig.story());
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_last_of_two_pins_is_the_one_that_counts() {
     let rig = Rig::resting_on(THREE).await;
     rig.run_for(secs(20)).await;

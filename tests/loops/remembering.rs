@@ -244,6 +244,26 @@ async fn a_clock_that_is_set_expires_neither_alerts_nor_the_budget() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_switch_that_a_clock_puts_into_the_future_counts_for_a_window_and_no_longer() {
+    let rule = "max_switches = 1\nswitch_window = \"10m\"";
+    let mut rig = Rig::resting_with(rule).await;
+    flee(&mut rig).await;
+    rig.crash().await;
+    rig.clock.step(-7_200_000);
+    rig.boot();
+    let booted = rig.now();
+    rig.run_for(secs(20)).await;
+    rig.revive(MAIN);
+    rig.kill(BACKUP);
+    rig.alert(Firing);
+    rig.run_for(secs(60)).await;
+    assert_eq!(rig.reason(), "switch_budget", "{:#?}", rig.story());
+    rig.run_for(secs(600)).await;
+    // The window is over, and then it is confirmed.
+    about(rig.write_times()[1], booted + secs(600 + 2));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_confirmation_across_a_clock_that_is_set_starts_again() {
     let mut rig = Rig::resting().await;
     rig.kill(MAIN);
