@@ -15,9 +15,12 @@ use crate::server::{self, History, Listening, Past, Reload, Shared, Sites};
 use crate::store::{Query, SqliteStore};
 use crate::watchdog::Watchdog;
 use anyhow::Context;
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -152,7 +155,7 @@ struct Running {
     cancel: CancellationToken,
     task: JoinHandle<()>,
     /// What it was started with, to tell whether a reload changes it.
-    print: String,
+    print: u64,
 }
 
 impl Running {
@@ -445,20 +448,20 @@ impl Core {
     /// Starts the loops of sites that are new or changed, ends those of sites
     /// that are gone or changed. Returns how many were left alone.
     async fn start_sites(&mut self, reloaded: Option<()>) -> usize {
-        let wanted: Vec<(Arc<Site>, String)> = self
+        let wanted: Vec<(Arc<Site>, u64)> = self
             .config
             .sites
             .iter()
             .map(|site| (site.clone(), print(site)))
             .collect();
-        let keep: HashMap<&Arc<str>, &String> = wanted
+        let keep: HashMap<&Arc<str>, u64> = wanted
             .iter()
-            .map(|(site, print)| (&site.name, print))
+            .map(|(site, print)| (&site.name, *print))
             .collect();
         let stale: Vec<Arc<str>> = self
             .running
             .iter()
-            .filter(|(name, running)| keep.get(name).is_none_or(|&print| *print != running.print))
+            .filter(|(name, running)| keep.get(name).is_none_or(|&print| print != running.print))
             .map(|(name, _)| name.clone())
             .collect();
         let ended = self.end_sites(&stale).await;
@@ -519,7 +522,7 @@ impl Core {
     fn start_site(
         &mut self,
         site: Arc<Site>,
-        print: String,
+        print: u64,
         before: Option<&Arc<SiteHandle>>,
         reloaded: bool,
     ) {
@@ -554,15 +557,16 @@ fn wake_all(sites: &Sites) {
     }
 }
 
-/// All that makes a site what it is, as comparable text. `Debug` hides header
+/// All that makes a site what it is, as one number. `Debug` hides header
 /// values, which may be secrets; the fingerprints of the probes stand for them.
-fn print(site: &Site) -> String {
-    let mut print = format!("{site:?}");
+fn print(site: &Site) -> u64 {
+    let mut print = DefaultHasher::new();
+    format!("{site:?}").hash(&mut print);
     for origin in &site.origins {
-        print.push_str(&origin.probe.fingerprint(&origin.place));
-        print.push_str(&site.probe.fingerprint(&origin.place));
+        origin.probe.fingerprint(&origin.place).hash(&mut print);
+        site.probe.fingerprint(&origin.place).hash(&mut print);
     }
-    print
+    print.finish()
 }
 
 /// Runs a site's loop until it is told to end. A loop that panicked says so
@@ -570,11 +574,14 @@ fn print(site: &Site) -> String {
 async fn watch(handle: Arc<SiteHandle>, tools: Tools, spread: u64) {
     loop {
         let run = SiteLoop::new(handle.clone(), tools.clone(), spread).run();
-        match tokio::spawn(run).await {
+        // What the loop held goes with it; what it shares is behind locks that
+        // a panic leaves usable.
+        match AssertUnwindSafe(run).catch_unwind().await {
             Ok(()) => break,
-            Err(error) => {
+            Err(_) => {
                 let site = &handle.site.name;
-                error!(%site, "{site}: the loop broke and starts again: {error}");
+                // The panic itself was said where it happened.
+                error!(%site, "{site}: the loop broke and starts again");
                 tokio::time::sleep(AGAIN).await;
             }
         }

@@ -212,7 +212,7 @@ impl SiteLoop {
                 self.uncount(switch.number);
                 let said = format!("Cloudflare rejected the change: {text}");
                 decision.conclude(SwitchResult::Rejected, &said);
-                self.tried = Some(decision.clone().into());
+                self.tried = Some(decision.summary());
                 self.close_row(decision, Some(false)).await;
                 self.metrics.switched(decision);
             }
@@ -259,13 +259,13 @@ impl SiteLoop {
                 };
                 let said = format!("could not confirm the switch to {role}: {text}; {seen}");
                 decision.conclude(SwitchResult::Unconfirmed, &said);
-                self.tried = Some(decision.clone().into());
+                self.tried = Some(decision.summary());
                 self.close_row(decision, None).await;
-                self.open = Some(OpenSwitch {
+                self.open = Some(Box::new(OpenSwitch {
                     decision: decision.clone(),
                     since: self.tools.clock.moment_of(decision.time),
                     number: switch.number,
-                });
+                }));
                 self.read_no_later_than(self.tools.clock.moment() + STALE_AGAIN);
             }
         }
@@ -299,7 +299,7 @@ impl SiteLoop {
             if is_flight(open.decision.reason) {
                 self.watch_recovery(&open.decision, at);
             }
-            self.amend_last(open);
+            self.amend_last(&open);
             return;
         }
         let before = open
@@ -329,10 +329,10 @@ impl SiteLoop {
             SwitchResult::Unconfirmed,
             "read again later, the record does not show the switch",
         );
-        self.tried = Some(open.decision.clone().into());
+        self.tried = Some(open.decision.summary());
         self.close_row(&open.decision, Some(false)).await;
         self.metrics.switched(&open.decision);
-        self.amend_last(open);
+        self.amend_last(&open);
     }
 
     /// A switch that did not happen gives its place back.
@@ -343,10 +343,10 @@ impl SiteLoop {
     }
 
     /// The last decision is shown as its row now reads.
-    fn amend_last(&mut self, open: OpenSwitch) {
+    fn amend_last(&mut self, open: &OpenSwitch) {
         let id = open.decision.id;
         if self.last.as_ref().is_some_and(|last| last.id == id) {
-            self.last = Some(open.decision.into());
+            self.last = Some(open.decision.summary());
         }
     }
 
@@ -387,7 +387,7 @@ impl SiteLoop {
 
     /// What follows from a switch that is known to have happened at `at`.
     fn carried_out(&mut self, decision: &Decision, at: Moment) {
-        self.note_switch(decision.clone().into());
+        self.note_switch(decision.summary());
         let policy = &self.site.policy;
         self.moved_at = Some(self.tools.clock.moment());
         self.history

@@ -189,6 +189,12 @@ impl SiteLoop {
         Some(watch.recovering.as_ref()?.settled)
     }
 
+    /// Whether it waits for the edge to show a failover.
+    pub(super) fn recovers(&self) -> bool {
+        let watch = self.edge.as_ref();
+        watch.is_some_and(|watch| watch.recovering.is_some())
+    }
+
     /// Sees whether a failover has reached the visitors, or does not.
     pub(super) async fn see_recovery(&mut self) {
         let now = self.tools.clock.moment();
@@ -240,7 +246,7 @@ impl SiteLoop {
         self.metrics.switched(&decision);
         decision.duration = took;
         self.close_row(&decision, Some(true)).await;
-        let decision = Arc::new(decision);
+        let decision = decision.summary();
         self.tried = Some(decision.clone());
         if self
             .last

@@ -177,6 +177,13 @@ impl SiteLoop {
         self.orders.was_frozen |= self.frozen().is_some();
     }
 
+    /// Whether there may be an order to take, or one that ends.
+    pub(super) fn orders_due(&self) -> bool {
+        let orders = &self.orders;
+        let stands = orders.pin.is_some() || orders.freeze.is_some() || orders.was_frozen;
+        stands || self.tools.guard.standing().is_some() || !self.handle.inbox().orders.is_empty()
+    }
+
     /// Takes the orders that came in, and ends what is over.
     pub(super) async fn take_orders(&mut self) {
         let orders = std::mem::take(&mut self.handle.inbox().orders);

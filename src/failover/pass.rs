@@ -297,7 +297,7 @@ impl SiteLoop {
         }
         let decision = Arc::new(decision);
         if news {
-            self.last = Some(decision.clone());
+            self.last = Some(decision.summary());
         } else if let (Action::Hold, Some(last)) = (decision.action(), &mut self.last) {
             // It says the same in fresher words: how long is left, what else is waited for.
             Arc::make_mut(last)

@@ -112,7 +112,7 @@ pub struct SiteLoop {
     pub(super) foreign: Option<Foreign>,
     pub(super) reading: Option<Reading>,
     pub(super) read_error: Option<String>,
-    pub(super) open: Option<OpenSwitch>,
+    pub(super) open: Option<Box<OpenSwitch>>,
     pub(super) last: Option<Arc<Decision>>,
     /// No switch is tried again before this.
     pub(super) retry_at: Option<Moment>,
@@ -241,8 +241,17 @@ impl SiteLoop {
     }
 
     /// Runs until told to wind up.
-    pub async fn run(mut self) {
-        if !self.restore().await {
+    ///
+    /// What a site needs at rest is little and is all that stays: what a pass,
+    /// a read or a start needs is boxed for as long as it lasts, as there may be
+    /// ten thousand sites.
+    pub fn run(self) -> impl Future<Output = ()> + Send {
+        let mut site = Box::new(self);
+        async move { site.live().await }
+    }
+
+    async fn live(&mut self) {
+        if !Box::pin(self.restore()).await {
             return;
         }
         let first = if std::mem::take(&mut self.handle.inbox().reloaded) {
@@ -255,12 +264,12 @@ impl SiteLoop {
             match look {
                 Look::Confirm(trigger) => {
                     let pass = self.pass(trigger);
-                    if self.confirmed_pass(pass).await.is_none() {
+                    if Box::pin(self.confirmed_pass(pass)).await.is_none() {
                         break;
                     }
                 }
                 Look::Routine => {
-                    if let Some(trigger) = self.routine_pass().await {
+                    if let Some(trigger) = Box::pin(self.routine_pass()).await {
                         look = Look::Confirm(trigger);
                         continue;
                     }
@@ -274,7 +283,7 @@ impl SiteLoop {
         self.tools.guard.hold(&self.site.name, false);
         // Time may have passed that nobody looked at, and no prober noticed yet.
         self.absorb().await;
-        self.save_wellness().await;
+        Box::pin(self.save_wellness()).await;
     }
 
     /// One confirmed pass, then the end: the cron form. `None` if told to wind
@@ -334,11 +343,12 @@ impl SiteLoop {
         }
         self.open = memory
             .open_switch
-            .and_then(|open| OpenSwitch::restored(open, &self.history, &self.tools.clock));
-        self.expected = self.open.as_ref().and_then(OpenSwitch::target);
+            .and_then(|open| OpenSwitch::restored(open, &self.history, &self.tools.clock))
+            .map(Box::new);
+        self.expected = self.open.as_deref().and_then(OpenSwitch::target);
         self.known = memory.known_record;
         self.away = memory.away;
-        self.last = memory.last_decision.map(Arc::new);
+        self.last = memory.last_decision.as_ref().map(Decision::summary);
         self.tried = self.last.clone().filter(|last| last.was_tried());
         true
     }
@@ -430,7 +440,7 @@ impl SiteLoop {
             answer = answer => {
                 self.read_flight = None;
                 self.plan_read();
-                self.take_answer(answer).await;
+                Box::pin(self.take_answer(answer)).await;
                 Event::Woken
             }
             () = self.handle.notify.notified() => Event::Woken,
@@ -462,15 +472,19 @@ impl SiteLoop {
             self.well.restart(from);
         }
         if self.well.overstated(now) {
-            self.save_wellness().await;
+            Box::pin(self.save_wellness()).await;
         }
         for (index, view) in views.iter().take(self.origins.len()).enumerate() {
             if view.state() == State::Up {
                 self.prove(index).await;
             }
         }
-        self.take_orders().await;
-        self.see_recovery().await;
+        if self.orders_due() {
+            Box::pin(self.take_orders()).await;
+        }
+        if self.recovers() {
+            Box::pin(self.see_recovery()).await;
+        }
     }
 
     /// Whether nothing came from MAIN's probes for as long as only a gap lasts.

@@ -647,6 +647,17 @@ impl Decision {
         }
     }
 
+    /// The decision without the probes that it rests on: what is kept in
+    /// memory of a decision whose row has them.
+    #[must_use]
+    pub fn summary(&self) -> Arc<Decision> {
+        let mut short = self.clone();
+        for origin in &mut short.origins {
+            origin.evidence = Vec::new();
+        }
+        short.into()
+    }
+
     /// What is done with the record.
     #[must_use]
     pub fn action(&self) -> Action {
