@@ -3,9 +3,11 @@
 //! `cargo bench --bench figures` prints a table; `-- NAME…` runs only those.
 //! Nothing is asserted: a figure is read by a person.
 
+mod common;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
+use common::{chosen, cpu, head, median, resident, row};
 use originswitch::sandbox::cloudflare::{Options, Permission, RecordSpec, TokenSpec};
 use originswitch::sandbox::{Behaviour, Cloudflare, Origin};
 use std::net::SocketAddr;
@@ -83,15 +85,6 @@ impl Stage {
             sleep(Duration::from_micros(500)).await;
         }
     }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
-fn row(what: &str, reach: &str, value: &str) {
-    println!("| {what} | {reach} | {value} |");
 }
 
 async fn alert_to_record(behaviour: Behaviour, what: &str, reach: &str, confirmed: f64) {
@@ -175,24 +168,6 @@ async fn webhook_while_confirming() {
     );
 }
 
-fn proc_field(pid: u32, field: &str) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with(field)).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
-/// CPU time of a process in seconds: user and system, in ticks of 10 ms.
-fn cpu(pid: u32) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let rest = stat.rsplit(')').next().unwrap();
-    let fields: Vec<f64> = rest
-        .split_whitespace()
-        .filter_map(|f| f.parse().ok())
-        .collect();
-    // After the state letter: utime and stime are the 11th and 12th numbers.
-    (fields[10] + fields[11]) / 100.0
-}
-
 async fn idle() {
     let stage = Stage::new(10, "");
     let server = stage.serve().await;
@@ -200,7 +175,7 @@ async fn idle() {
     let (before, start) = (cpu(server.pid()), Instant::now());
     sleep(Duration::from_secs(60)).await;
     let share = (cpu(server.pid()) - before) / start.elapsed().as_secs_f64() * 100.0;
-    let memory = proc_field(server.pid(), "VmRSS:") / 1024.0;
+    let memory = resident(server.pid());
     let value = format!("{memory:.1} MB resident, {share:.2} % of a core over 60 s");
     row("ten sites idle", "< 20 MB, < 1 %", &value);
 }
@@ -236,13 +211,8 @@ fn size() {
 
 #[tokio::main]
 async fn main() {
-    // `cargo bench` adds --bench.
-    let names: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|a| !a.starts_with("--"))
-        .collect();
-    let chosen = |name: &str| names.is_empty() || names.iter().any(|n| n == name);
-    println!("| what | to reach | measured |\n| --- | --- | --- |");
+    let chosen = chosen();
+    head();
     if chosen("alert") {
         let refusing = "alert to record changed, MAIN refusing";
         alert_to_record(

@@ -540,7 +540,7 @@ impl Core {
         };
         let spread = self.next;
         self.next += 2 * site.origins.len() as u64;
-        let task = tokio::spawn(watch(handle.clone(), tools, spread));
+        let task = tokio::spawn(watch(handle.clone(), Arc::new(tools), spread));
         let running = Running {
             handle,
             cancel,
@@ -571,7 +571,7 @@ fn print(site: &Site) -> u64 {
 
 /// Runs a site's loop until it is told to end. A loop that panicked says so
 /// and starts again: one site's fault must not leave it unwatched.
-async fn watch(handle: Arc<SiteHandle>, tools: Tools, spread: u64) {
+async fn watch(handle: Arc<SiteHandle>, tools: Arc<Tools>, spread: u64) {
     loop {
         let run = SiteLoop::new(handle.clone(), tools.clone(), spread).run();
         // What the loop held goes with it; what it shares is behind locks that

@@ -116,7 +116,7 @@ async fn decide(
     let passes = sites.into_iter().map(|site| {
         let site = if dry_run { dry(&site) } else { site };
         let handle = SiteHandle::new(site.clone());
-        let pass = tokio::spawn(SiteLoop::new(handle, tools.clone(), 0).once());
+        let pass = tokio::spawn(SiteLoop::new(handle, Arc::new(tools.clone()), 0).once());
         async move { (site, pass.await.ok().flatten()) }
     });
     Ok(futures_util::future::join_all(passes).await)

@@ -100,7 +100,7 @@ enum Look {
 pub struct SiteLoop {
     pub(super) handle: Arc<SiteHandle>,
     pub(super) site: Arc<Site>,
-    pub(super) tools: Tools,
+    pub(super) tools: Arc<Tools>,
     pub(super) metrics: Arc<SiteMetrics>,
     pub(super) places: Vec<Place>,
     pub(super) origins: Vec<Watched>,
@@ -158,7 +158,7 @@ pub struct SiteLoop {
 impl SiteLoop {
     /// A loop that starts probing at once, for a confirmation.
     #[must_use]
-    pub fn new(handle: Arc<SiteHandle>, tools: Tools, spread: u64) -> SiteLoop {
+    pub fn new(handle: Arc<SiteHandle>, tools: Arc<Tools>, spread: u64) -> SiteLoop {
         let site = handle.site.clone();
         let metrics = tools.metrics.site(&site.name, site.origins.len());
         let pace = Pace {

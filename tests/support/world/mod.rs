@@ -259,7 +259,7 @@ impl Rig {
             between_runs: false,
             cancel: cancel.clone(),
         };
-        let run = SiteLoop::new(handle.clone(), tools, 0).run();
+        let run = SiteLoop::new(handle.clone(), Arc::new(tools), 0).run();
         self.fuse = Fuse::unlit();
         let (store, blown, journal) =
             (self.store.clone(), self.blown.clone(), self.journal.clone());
