@@ -143,7 +143,7 @@ pub struct SiteLoop {
     /// The look at the control targets, while something is being confirmed.
     pub(super) look: Option<ControlLook>,
     /// The site as its visitors see it, if its user wants that.
-    pub(super) edge: Option<EdgeWatch>,
+    pub(super) edge: Option<Box<EdgeWatch>>,
     /// The newest switch away from MAIN.
     pub(super) away: Option<Away>,
     /// The newest switch that was tried.
@@ -192,7 +192,8 @@ impl SiteLoop {
             &metrics,
             pace,
             offset,
-        );
+        )
+        .map(Box::new);
         SiteLoop {
             places: origins.iter().map(|origin| origin.place.clone()).collect(),
             well: Wellness::new(origins[0].fingerprint.clone()),
