@@ -512,8 +512,7 @@ impl Core {
         let mut ended = HashMap::new();
         for handle in handles {
             let name = handle.site.name.clone();
-            let origins = handle.site.origins.len();
-            self.tools.metrics.site(&name, origins).remove();
+            self.tools.metrics.forget(&name);
             ended.insert(name, handle);
         }
         ended

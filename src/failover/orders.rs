@@ -125,7 +125,7 @@ impl SiteLoop {
         let now = (role, self.frozen().is_some());
         let before = std::mem::replace(&mut self.orders.shown, now);
         if before.0 != now.0 {
-            self.metrics.pinned(before.0, now.0);
+            self.metrics.pinned(now.0);
         }
         if before.1 != now.1 {
             self.metrics.frozen(now.1);

@@ -314,7 +314,7 @@ impl SiteLoop {
 
     pub(super) fn set_hold(&mut self, hold: Option<HoldReason>) {
         if hold != self.hold {
-            self.metrics.hold(self.hold, hold);
+            self.metrics.hold(hold);
             self.hold = hold;
         }
     }

@@ -6,6 +6,9 @@ use prometheus::{
     IntGaugeVec, Opts, Registry,
 };
 
+/// The phases of `probe_duration_seconds`.
+const PHASES: [&str; 5] = ["resolve", "connect", "tls", "response", "total"];
+
 const PROBE_BUCKETS: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0,
 ];
@@ -89,13 +92,17 @@ pub(super) struct Process {
     pub(super) brake_held: IntGauge,
     pub(super) recovery: Histogram,
     pub(super) notifications: IntCounterVec,
+    /// One for each of [`PHASES`], in their order.
+    pub(super) probe_phases: [Histogram; 5],
 }
 
 impl Process {
     #[rustfmt::skip] // one metric, one line: read as a table
     pub(super) fn new(registry: &Registry) -> Process {
         let make = Maker(registry);
+        let probe_duration = make.histograms("probe_duration_seconds", "What a probe and its phases took.", PROBE_BUCKETS, "phase");
         Process {
+            probe_phases: PHASES.map(|phase| probe_duration.with_label_values(&[phase])),
             build: make.gauges("build_info", "The version and revision of the program.", &["version", "revision"]),
             reload_ok: make.gauge("config_last_reload_successful", "Whether the configuration was read without a fault the last time."),
             reload_at: make.time("config_last_reload_success_timestamp_seconds", "When the configuration was last read without a fault."),
@@ -120,43 +127,61 @@ impl Process {
     }
 }
 
-/// Metrics with a site among their labels, and what probes take.
-pub(super) struct PerSite {
-    pub(super) alert_unconfirmed: IntGaugeVec,
-    pub(super) probes: IntCounterVec,
-    pub(super) probe_duration: HistogramVec,
-    pub(super) origin_up: IntGaugeVec,
-    pub(super) record_origin: IntGaugeVec,
-    pub(super) decisions: IntCounterVec,
-    pub(super) switches: IntCounterVec,
-    pub(super) hold: IntGaugeVec,
-    pub(super) last_switch: GaugeVec,
-    pub(super) pinned: IntGaugeVec,
-    pub(super) frozen: IntGaugeVec,
-    pub(super) foreign_edits: IntCounterVec,
-    pub(super) edge_up: IntGaugeVec,
-    pub(super) edge_down: IntGaugeVec,
+/// A family with a site among its labels: its name, type and help.
+pub(super) struct Family {
+    pub(super) name: &'static str,
+    pub(super) kind: &'static str,
+    pub(super) help: &'static str,
 }
 
-impl PerSite {
-    #[rustfmt::skip] // one metric, one line: read as a table
-    pub(super) fn new(registry: &Registry) -> PerSite {
-        let make = Maker(registry);
-        PerSite {
-            alert_unconfirmed: make.gauges("alert_unconfirmed", "1 while an alert of the site fires and the probes find its origin up; absent otherwise.", &["site"]),
-            probes: make.counters("probes_total", "Probes by what they found.", &["site", "origin", "result"]),
-            probe_duration: make.histograms("probe_duration_seconds", "What a probe and its phases took.", PROBE_BUCKETS, "phase"),
-            origin_up: make.gauges("origin_up", "Whether the origin is up; absent while that is unknown.", &["site", "origin"]),
-            record_origin: make.gauges("record_origin", "1 for the origin that the record holds, 0 for the rest.", &["site", "origin"]),
-            decisions: make.counters("decisions_total", "Passes of the rule by what they came to.", &["site", "action", "reason"]),
-            switches: make.counters("switches_total", "Switches of a record by what became of them.", &["site", "from", "to", "result"]),
-            hold: make.gauges("hold", "1 while the site is held for this reason; absent otherwise.", &["site", "reason"]),
-            pinned: make.gauges("pinned", "1 for the origin that a person gave MAIN's part; absent otherwise.", &["site", "origin"]),
-            frozen: make.gauges("frozen", "1 while a person lets nothing be written for the site; absent otherwise.", &["site"]),
-            edge_up: make.gauges("edge_up", "Whether the site is served through the edge; absent while that cannot be told.", &["site"]),
-            edge_down: make.gauges("edge_down", "1 while the origin is up and the edge fails; absent otherwise.", &["site"]),
-            foreign_edits: make.counters("foreign_edits_total", "Changes of the record that were somebody else's.", &["site"]),
-            last_switch: make.times("last_switch_timestamp_seconds", "When the site was last switched; absent before the first switch.", &["site"]),
-        }
+const fn counter(name: &'static str, help: &'static str) -> Family {
+    Family {
+        name,
+        kind: "counter",
+        help,
     }
 }
+
+const fn gauge(name: &'static str, help: &'static str) -> Family {
+    Family {
+        name,
+        kind: "gauge",
+        help,
+    }
+}
+
+/// Metrics with a site among their labels. With ten thousand sites they are
+/// far too many for a registry of single metrics: each site counts in plain
+/// numbers (`site.rs`), and `exposition.rs` writes them.
+pub(super) struct PerSite {
+    pub(super) alert_unconfirmed: Family,
+    pub(super) decisions: Family,
+    pub(super) edge_down: Family,
+    pub(super) edge_up: Family,
+    pub(super) foreign_edits: Family,
+    pub(super) frozen: Family,
+    pub(super) hold: Family,
+    pub(super) last_switch: Family,
+    pub(super) origin_up: Family,
+    pub(super) pinned: Family,
+    pub(super) probes: Family,
+    pub(super) record_origin: Family,
+    pub(super) switches: Family,
+}
+
+#[rustfmt::skip] // one metric, one line: read as a table
+pub(super) const PER_SITE: PerSite = PerSite {
+    alert_unconfirmed: gauge("alert_unconfirmed", "1 while an alert of the site fires and the probes find its origin up; absent otherwise."),
+    decisions: counter("decisions_total", "Passes of the rule by what they came to."),
+    edge_down: gauge("edge_down", "1 while the origin is up and the edge fails; absent otherwise."),
+    edge_up: gauge("edge_up", "Whether the site is served through the edge; absent while that cannot be told."),
+    foreign_edits: counter("foreign_edits_total", "Changes of the record that were somebody else's."),
+    frozen: gauge("frozen", "1 while a person lets nothing be written for the site; absent otherwise."),
+    hold: gauge("hold", "1 while the site is held for this reason; absent otherwise."),
+    last_switch: gauge("last_switch_timestamp_seconds", "When the site was last switched; absent before the first switch."),
+    origin_up: gauge("origin_up", "Whether the origin is up; absent while that is unknown."),
+    pinned: gauge("pinned", "1 for the origin that a person gave MAIN's part; absent otherwise."),
+    probes: counter("probes_total", "Probes by what they found."),
+    record_origin: gauge("record_origin", "1 for the origin that the record holds, 0 for the rest."),
+    switches: counter("switches_total", "Switches of a record by what became of them."),
+};

@@ -1,23 +1,23 @@
 //! Everything exported. Label values come from the configuration and from
 //! enums, never from alert bodies, and no origin address appears.
 //!
-//! `families` lists the metrics; `site` holds what one site and its origins count.
+//! `families` lists the metrics; `site` holds what one site and its origins
+//! count, and `exposition` writes that.
 
+mod exposition;
 mod families;
 mod site;
 
 pub use site::SiteMetrics;
 
 use crate::rule::alerts::AlertStatus;
-use families::{PerSite, Process};
+use families::Process;
 use jiff::Timestamp;
 use prometheus::{Encoder, Registry, TextEncoder};
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tracing::debug;
-
-/// The phases of `probe_duration_seconds`.
-const PHASES: [&str; 5] = ["resolve", "connect", "tls", "response", "total"];
 
 /// What becomes of a request to an Alertmanager.
 const NOTIFIED: [&str; 2] = ["sent", "failed"];
@@ -25,8 +25,9 @@ const NOTIFIED: [&str; 2] = ["sent", "failed"];
 /// The metrics of the process and of all sites.
 pub struct Metrics {
     registry: Registry,
-    process: Process,
-    per_site: PerSite,
+    process: Arc<Process>,
+    /// By name, as they are written.
+    sites: Mutex<BTreeMap<Arc<str>, Arc<SiteMetrics>>>,
 }
 
 fn seconds(at: Timestamp) -> f64 {
@@ -39,8 +40,8 @@ impl Metrics {
     pub fn new() -> Arc<Metrics> {
         let registry = Registry::new();
         let metrics = Metrics {
-            process: Process::new(&registry),
-            per_site: PerSite::new(&registry),
+            process: Arc::new(Process::new(&registry)),
+            sites: Mutex::default(),
             registry,
         };
         metrics.start();
@@ -69,7 +70,14 @@ impl Metrics {
         if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
             debug!("metrics could not be written: {error}");
         }
+        // No site waits for its counters while the text is written.
+        let sites: Vec<_> = self.sites().values().cloned().collect();
+        exposition::write(&sites, &mut text);
         text
+    }
+
+    fn sites(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Arc<SiteMetrics>>> {
+        self.sites.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The configuration was read at `now`, without a fault or not.
@@ -188,9 +196,210 @@ impl Metrics {
         self.process.brake_held.set(sites);
     }
 
-    /// The metrics of one site with this many origins; its series start at zero.
+    /// The metrics of one site with this many origins: those it has already, or
+    /// new ones that start at zero.
     #[must_use]
-    pub fn site(self: &Arc<Self>, name: &Arc<str>, origins: usize) -> Arc<SiteMetrics> {
-        SiteMetrics::new(self.clone(), name.clone(), origins)
+    pub fn site(&self, name: &Arc<str>, origins: usize) -> Arc<SiteMetrics> {
+        let mut sites = self.sites();
+        if let Some(site) = sites.get(name).filter(|site| site.origins() == origins) {
+            return site.clone();
+        }
+        let site = SiteMetrics::new(self.process.clone(), name.clone(), origins);
+        sites.insert(name.clone(), site.clone());
+        site
     }
+
+    /// Removes the series of a site that is configured no more.
+    pub fn forget(&self, name: &str) {
+        self.sites().remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rule::Moment;
+    use crate::rule::address::Role;
+    use crate::rule::brakes::HoldReason;
+    use crate::rule::decision::{Decision, Pointer, Reason, SwitchResult, Trigger};
+    use crate::rule::finding::{Finding, Observation, Phases};
+    use crate::rule::health::State;
+    use crate::rule::walk::{KeepReason, SwitchKind};
+
+    fn at(second: u64) -> Moment {
+        Moment(Duration::from_secs(second))
+    }
+
+    fn decision(
+        reason: Reason,
+        from: Option<Role>,
+        to: Option<Role>,
+        result: Option<SwitchResult>,
+    ) -> Decision {
+        let pointer = |role| Pointer {
+            role,
+            address: "192.0.2.1".into(),
+        };
+        Decision {
+            id: None,
+            time: Timestamp::from_second(1_795_000_000).unwrap(),
+            site: "www".into(),
+            trigger: Trigger::Alert,
+            record: from.map(pointer),
+            origins: Vec::new(),
+            steps: Vec::new(),
+            reason,
+            to: to.map(pointer),
+            result,
+            duration: result.map(|_| Duration::from_millis(2_500)),
+            pin: None,
+            frozen: None,
+            explanation: String::new(),
+        }
+    }
+
+    fn seen(finding: Finding) -> Observation {
+        Observation {
+            started: at(10),
+            finished: at(11),
+            finding,
+            phases: Phases::default(),
+        }
+    }
+
+    /// Everything that a site can count and show, once.
+    fn a_busy_site(metrics: &Arc<Metrics>) -> Arc<SiteMetrics> {
+        let site = metrics.site(&"w\"w\\w".into(), 3);
+        let switch = Reason::Switch(SwitchKind::Failover);
+        site.pass(&decision(
+            Reason::Keep(KeepReason::OnMain),
+            Some(Role::Main),
+            None,
+            None,
+        ));
+        site.pass(&decision(
+            Reason::Hold(HoldReason::EdgeUp),
+            Some(Role::Main),
+            None,
+            None,
+        ));
+        for result in [SwitchResult::Confirmed, SwitchResult::Rejected] {
+            let one = decision(
+                switch,
+                Some(Role::Main),
+                Some(Role::Backup(2)),
+                Some(result),
+            );
+            site.switched(&one);
+            site.switched(&one);
+        }
+        site.switched(&decision(
+            switch,
+            None,
+            Some(Role::Main),
+            Some(SwitchResult::Confirmed),
+        ));
+        site.last_switch("2026-11-27T22:00:00.25Z".parse().unwrap());
+        site.hold(Some(HoldReason::Foreign));
+        site.hold(Some(HoldReason::Brake));
+        site.record(Some(Role::Backup(2)));
+        site.origin(Role::Main, State::Down);
+        site.origin(Role::Backup(1), State::Up);
+        site.origin(Role::Backup(2), State::Up);
+        site.origin(Role::Backup(2), State::Unknown);
+        site.alert_unconfirmed(true);
+        site.pinned(Some(Role::Backup(1)));
+        site.frozen(true);
+        site.edge_up(Some(false));
+        site.edge_down(true);
+        site.foreign_edit();
+        site.recovered(Duration::from_secs(3));
+        let after = Duration::from_millis(3);
+        site.witness(Role::Main).observed(&seen(Finding::Refused));
+        site.witness(Role::Backup(1))
+            .observed(&seen(Finding::Connected { after }));
+        site.witness(Role::Other)
+            .observed(&seen(Finding::ThroughCdn));
+        site.origin(Role::Other, State::Down);
+        site
+    }
+
+    /// The lines of series that name a site, and of their families.
+    fn lines(metrics: &Metrics) -> String {
+        let text = String::from_utf8(metrics.text()).unwrap();
+        let mut lines: Vec<&str> = text.lines().filter(|line| line.contains("site=")).collect();
+        lines.sort_unstable();
+        lines.join("\n")
+    }
+
+    #[test]
+    fn a_site_shows_what_it_counted_and_nothing_once_it_is_gone() {
+        let metrics = Metrics::new();
+        let _site = a_busy_site(&metrics);
+        let _shop = metrics.site(&"shop".into(), 2);
+        assert_eq!(lines(&metrics), BUSY);
+        metrics.forget("w\"w\\w");
+        let rest: Vec<&str> = BUSY.lines().filter(|line| line.contains("shop")).collect();
+        assert_eq!(lines(&metrics), rest.join("\n"));
+        metrics.forget("shop");
+        assert_eq!(lines(&metrics), "");
+        let text = String::from_utf8(metrics.text()).unwrap();
+        assert!(
+            !text.contains("originswitch_hold"),
+            "a head without a series"
+        );
+    }
+
+    #[test]
+    fn a_loop_that_starts_again_counts_on() {
+        let metrics = Metrics::new();
+        metrics.site(&"www".into(), 2).foreign_edit();
+        metrics.site(&"www".into(), 2).foreign_edit();
+        let series = "originswitch_foreign_edits_total{site=\"www\"} 2";
+        assert!(lines(&metrics).contains(series));
+    }
+
+    const BUSY: &str = r#"originswitch_alert_unconfirmed{site="w\"w\\w"} 1
+originswitch_decisions_total{action="hold",reason="edge_up",site="w\"w\\w"} 1
+originswitch_decisions_total{action="keep",reason="on_main",site="shop"} 0
+originswitch_decisions_total{action="keep",reason="on_main",site="w\"w\\w"} 1
+originswitch_decisions_total{action="switch",reason="failback",site="shop"} 0
+originswitch_decisions_total{action="switch",reason="failback",site="w\"w\\w"} 0
+originswitch_decisions_total{action="switch",reason="failover",site="shop"} 0
+originswitch_decisions_total{action="switch",reason="failover",site="w\"w\\w"} 0
+originswitch_edge_down{site="w\"w\\w"} 1
+originswitch_edge_up{site="w\"w\\w"} 0
+originswitch_foreign_edits_total{site="w\"w\\w"} 1
+originswitch_frozen{site="w\"w\\w"} 1
+originswitch_hold{reason="brake",site="w\"w\\w"} 1
+originswitch_last_switch_timestamp_seconds{site="w\"w\\w"} 1795816800.25
+originswitch_origin_up{origin="backup",site="w\"w\\w"} 1
+originswitch_origin_up{origin="main",site="w\"w\\w"} 0
+originswitch_origin_up{origin="other",site="w\"w\\w"} 0
+originswitch_pinned{origin="backup",site="w\"w\\w"} 1
+originswitch_probes_total{origin="backup",result="down",site="shop"} 0
+originswitch_probes_total{origin="backup",result="down",site="w\"w\\w"} 0
+originswitch_probes_total{origin="backup",result="up",site="shop"} 0
+originswitch_probes_total{origin="backup",result="up",site="w\"w\\w"} 1
+originswitch_probes_total{origin="backup-2",result="down",site="w\"w\\w"} 0
+originswitch_probes_total{origin="backup-2",result="up",site="w\"w\\w"} 0
+originswitch_probes_total{origin="main",result="down",site="shop"} 0
+originswitch_probes_total{origin="main",result="down",site="w\"w\\w"} 1
+originswitch_probes_total{origin="main",result="up",site="shop"} 0
+originswitch_probes_total{origin="main",result="up",site="w\"w\\w"} 0
+originswitch_probes_total{origin="other",result="down",site="w\"w\\w"} 0
+originswitch_probes_total{origin="other",result="unknown",site="w\"w\\w"} 1
+originswitch_probes_total{origin="other",result="up",site="w\"w\\w"} 0
+originswitch_record_origin{origin="backup",site="w\"w\\w"} 0
+originswitch_record_origin{origin="backup-2",site="w\"w\\w"} 1
+originswitch_record_origin{origin="main",site="w\"w\\w"} 0
+originswitch_record_origin{origin="other",site="w\"w\\w"} 0
+originswitch_switches_total{from="backup",result="confirmed",site="shop",to="main"} 0
+originswitch_switches_total{from="backup",result="confirmed",site="w\"w\\w",to="main"} 0
+originswitch_switches_total{from="backup-2",result="confirmed",site="w\"w\\w",to="main"} 0
+originswitch_switches_total{from="main",result="confirmed",site="shop",to="backup"} 0
+originswitch_switches_total{from="main",result="confirmed",site="w\"w\\w",to="backup"} 0
+originswitch_switches_total{from="main",result="confirmed",site="w\"w\\w",to="backup-2"} 2
+originswitch_switches_total{from="main",result="rejected",site="w\"w\\w",to="backup-2"} 2
+originswitch_switches_total{from="other",result="confirmed",site="w\"w\\w",to="main"} 1"#;
 }

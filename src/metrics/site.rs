@@ -1,353 +1,283 @@
 //! What one site and its origins count.
 
-use super::{Metrics, seconds};
+use super::families::Process;
 use crate::prober::Witness;
 use crate::rule::address::Role;
 use crate::rule::brakes::HoldReason;
-use crate::rule::decision::{Decision, Reason, SwitchResult};
+use crate::rule::decision::{Decision, Pointer, Reason, SwitchResult};
 use crate::rule::finding::{Observation, Verdict};
 use crate::rule::health::{State, Transition};
 use crate::rule::walk::{KeepReason, SwitchKind};
 use jiff::Timestamp;
-use prometheus::{Histogram, IntCounter};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+/// What a byte holds of something that is not known: no series.
+const ABSENT: u8 = 0;
+const NO: u8 = 1;
+const YES: u8 = 2;
 
 /// The metrics of one site.
 pub struct SiteMetrics {
-    all: Arc<Metrics>,
+    process: Arc<Process>,
     name: Arc<str>,
-    roles: Vec<Role>,
+    /// MAIN, the BACKUPs, and behind them whatever else the record may hold.
+    counts: Box<[OriginCounts]>,
+    told: Mutex<Told>,
 }
 
-impl SiteMetrics {
-    pub(super) fn new(all: Arc<Metrics>, name: Arc<str>, origins: usize) -> Arc<SiteMetrics> {
-        let roles = (0..origins).map(Role::of_index).collect();
-        let site = SiteMetrics { all, name, roles };
-        site.start();
-        Arc::new(site)
-    }
+/// What is counted of one origin; written with every probe, so without a lock.
+#[derive(Default)]
+pub(super) struct OriginCounts {
+    up: AtomicU64,
+    down: AtomicU64,
+    unknown: AtomicU64,
+    /// Whether it is or was ever probed.
+    watched: AtomicU8,
+    state: AtomicU8,
+    held: AtomicU8,
+}
 
-    fn start(&self) {
-        let roles: Vec<String> = self.roles.iter().map(ToString::to_string).collect();
-        for role in &roles {
-            for verdict in [Verdict::Up, Verdict::Down] {
-                self.all
-                    .per_site
-                    .probes
-                    .with_label_values(&[&*self.name, role, verdict.as_str()]);
-            }
-        }
-        for backup in roles.iter().skip(1) {
-            for (from, to) in [("main", backup.as_str()), (backup.as_str(), "main")] {
-                self.all
-                    .per_site
-                    .switches
-                    .with_label_values(&[&*self.name, from, to, "confirmed"]);
-            }
-        }
-        for reason in [
+/// What is counted and shown of the site as a whole.
+#[derive(Default)]
+pub(super) struct Told {
+    pub(super) decisions: Vec<(Reason, u64)>,
+    pub(super) switches: Vec<((Role, Role, SwitchResult), u64)>,
+    pub(super) hold: Option<HoldReason>,
+    pub(super) last_switch: Option<Timestamp>,
+    pub(super) pinned: Option<Role>,
+    pub(super) edge_up: Option<bool>,
+    pub(super) edge_down: bool,
+    pub(super) frozen: bool,
+    pub(super) alert_unconfirmed: bool,
+    pub(super) foreign_edits: u64,
+}
+
+/// Counts one more of `what`.
+fn count<T: PartialEq>(counts: &mut Vec<(T, u64)>, what: T) {
+    match counts.iter_mut().find(|(known, _)| *known == what) {
+        Some((_, number)) => *number += 1,
+        None => counts.push((what, 1)),
+    }
+}
+
+impl Told {
+    /// What alerts and dashboards count from zero.
+    fn new(origins: usize) -> Told {
+        let backups = || (1..origins).map(Role::of_index);
+        let away = backups().map(|backup| (Role::Main, backup, SwitchResult::Confirmed));
+        let back = backups().map(|backup| (backup, Role::Main, SwitchResult::Confirmed));
+        let reasons = [
             Reason::Keep(KeepReason::OnMain),
             Reason::Switch(SwitchKind::Failover),
             Reason::Switch(SwitchKind::Failback),
-        ] {
-            self.all.per_site.decisions.with_label_values(&[
-                &*self.name,
-                reason.action().as_str(),
-                reason.as_str(),
-            ]);
+        ];
+        Told {
+            decisions: reasons.map(|reason| (reason, 0)).into(),
+            switches: away.chain(back).map(|switch| (switch, 0)).collect(),
+            ..Told::default()
+        }
+    }
+}
+
+impl OriginCounts {
+    fn watch(&self) {
+        self.watched.store(YES, Ordering::Relaxed);
+    }
+
+    /// Probes by what they found: from zero, but for those that found nothing.
+    pub(super) fn probes(&self) -> impl Iterator<Item = (Verdict, u64)> {
+        let watched = self.watched.load(Ordering::Relaxed) == YES;
+        let number = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let unknown = number(&self.unknown);
+        [
+            (Verdict::Up, number(&self.up), watched),
+            (Verdict::Down, number(&self.down), watched),
+            (Verdict::Unknown, unknown, unknown > 0),
+        ]
+        .into_iter()
+        .filter(|(_, _, shown)| *shown)
+        .map(|(verdict, probes, _)| (verdict, probes))
+    }
+
+    /// What is believed of it.
+    pub(super) fn state(&self) -> State {
+        match self.state.load(Ordering::Relaxed) {
+            YES => State::Up,
+            NO => State::Down,
+            _ => State::Unknown,
+        }
+    }
+
+    /// Whether the record holds it, once that was read.
+    pub(super) fn held(&self) -> Option<bool> {
+        let held = self.held.load(Ordering::Relaxed);
+        (held != ABSENT).then_some(held == YES)
+    }
+}
+
+fn byte(so: bool) -> u8 {
+    if so { YES } else { NO }
+}
+
+impl SiteMetrics {
+    pub(super) fn new(process: Arc<Process>, name: Arc<str>, origins: usize) -> Arc<SiteMetrics> {
+        let counts: Box<[OriginCounts]> = (0..=origins).map(|_| OriginCounts::default()).collect();
+        counts[..origins].iter().for_each(OriginCounts::watch);
+        Arc::new(SiteMetrics {
+            process,
+            name,
+            counts,
+            told: Mutex::new(Told::new(origins)),
+        })
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How many origins are configured.
+    pub(super) fn origins(&self) -> usize {
+        self.counts.len() - 1
+    }
+
+    /// Each origin with its role, and the place of a foreign address.
+    pub(super) fn counts(&self) -> impl Iterator<Item = (Role, &OriginCounts)> {
+        let roles = (0..self.origins()).map(Role::of_index);
+        roles.chain([Role::Other]).zip(&self.counts)
+    }
+
+    pub(super) fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn index(&self, role: Role) -> usize {
+        let last = self.origins();
+        match role {
+            Role::Main => 0,
+            Role::Backup(n) => last.min(usize::from(n)),
+            Role::Other => last,
         }
     }
 
     /// A pass of the rule ended.
     pub fn pass(&self, decision: &Decision) {
-        self.all
-            .per_site
-            .decisions
-            .with_label_values(&[
-                &*self.name,
-                decision.action().as_str(),
-                decision.reason.as_str(),
-            ])
-            .inc();
+        count(&mut self.told().decisions, decision.reason);
     }
 
     /// A switch has its result.
     pub fn switched(&self, decision: &Decision) {
-        let role = |pointer: &Option<crate::rule::decision::Pointer>| {
-            pointer
-                .as_ref()
-                .map_or_else(|| "other".to_owned(), |at| at.role.to_string())
-        };
+        let role = |at: &Option<Pointer>| at.as_ref().map_or(Role::Other, |at| at.role);
         let Some(result) = decision.result else {
             return;
         };
-        self.all
-            .per_site
-            .switches
-            .with_label_values(&[
-                &*self.name,
-                role(&decision.record).as_str(),
-                role(&decision.to).as_str(),
-                result.as_str(),
-            ])
-            .inc();
+        let switch = (role(&decision.record), role(&decision.to), result);
+        count(&mut self.told().switches, switch);
         if let Some(took) = decision.duration {
-            self.all.process.switch_duration.observe(took.as_secs_f64());
+            self.process.switch_duration.observe(took.as_secs_f64());
         }
     }
 
     /// When the site was last switched.
     pub fn last_switch(&self, at: Timestamp) {
-        self.all
-            .per_site
-            .last_switch
-            .with_label_values(&[&*self.name])
-            .set(seconds(at));
+        self.told().last_switch = Some(at);
     }
 
-    /// The hold changed.
-    pub fn hold(&self, before: Option<HoldReason>, now: Option<HoldReason>) {
-        if let Some(reason) = before {
-            // It may never have been set; then there is nothing to remove.
-            let _ = self
-                .all
-                .per_site
-                .hold
-                .remove_label_values(&[&*self.name, reason.as_str()]);
-        }
-        if let Some(reason) = now {
-            self.all
-                .per_site
-                .hold
-                .with_label_values(&[&*self.name, reason.as_str()])
-                .set(1);
-        }
+    /// What holds the site now, if anything does.
+    pub fn hold(&self, now: Option<HoldReason>) {
+        self.told().hold = now;
     }
 
     /// What the record holds; `None` where that is not one origin.
     pub fn record(&self, holds: Option<Role>) {
-        for role in self.roles.iter().copied().chain([Role::Other]) {
-            self.all
-                .per_site
-                .record_origin
-                .with_label_values(&[&*self.name, role.to_string().as_str()])
-                .set(i64::from(holds == Some(role)));
+        let held = holds.map(|role| self.index(role));
+        for (index, counts) in self.counts.iter().enumerate() {
+            let so = byte(held == Some(index));
+            counts.held.store(so, Ordering::Relaxed);
         }
     }
 
     /// What is believed of an origin.
     pub fn origin(&self, role: Role, state: State) {
-        let role = role.to_string();
-        let labels = [&*self.name, role.as_str()];
-        match state {
-            State::Up => self
-                .all
-                .per_site
-                .origin_up
-                .with_label_values(&labels)
-                .set(1),
-            State::Down => self
-                .all
-                .per_site
-                .origin_up
-                .with_label_values(&labels)
-                .set(0),
-            State::Unknown => {
-                let _ = self.all.per_site.origin_up.remove_label_values(&labels);
-            }
-        }
+        let shown = match state {
+            State::Up => YES,
+            State::Down => NO,
+            State::Unknown => ABSENT,
+        };
+        let counts = &self.counts[self.index(role)];
+        counts.state.store(shown, Ordering::Relaxed);
     }
 
     /// The record no longer holds an address that is not configured.
     pub fn forget_other(&self) {
-        let _ = self
-            .all
-            .per_site
-            .origin_up
-            .remove_label_values(&[&*self.name, "other"]);
+        self.origin(Role::Other, State::Unknown);
     }
 
     /// Whether an alert fires while the probes find the origin up.
     pub fn alert_unconfirmed(&self, so: bool) {
-        if so {
-            self.all
-                .per_site
-                .alert_unconfirmed
-                .with_label_values(&[&*self.name])
-                .set(1);
-        } else {
-            let _ = self
-                .all
-                .per_site
-                .alert_unconfirmed
-                .remove_label_values(&[&*self.name]);
-        }
+        self.told().alert_unconfirmed = so;
     }
 
-    /// The pin moved from one origin to another, or began, or ended.
-    pub fn pinned(&self, before: Option<Role>, now: Option<Role>) {
-        let family = &self.all.per_site.pinned;
-        if let Some(role) = before {
-            let _ = family.remove_label_values(&[&*self.name, role.to_string().as_str()]);
-        }
-        if let Some(role) = now {
-            let labels = [&*self.name, &role.to_string()];
-            family.with_label_values(&labels).set(1);
-        }
+    /// The origin that a person gave MAIN's part, if one did.
+    pub fn pinned(&self, now: Option<Role>) {
+        self.told().pinned = now;
     }
 
     /// Whether the site is frozen.
     pub fn frozen(&self, so: bool) {
-        let family = &self.all.per_site.frozen;
-        if so {
-            family.with_label_values(&[&*self.name]).set(1);
-        } else {
-            let _ = family.remove_label_values(&[&*self.name]);
-        }
+        self.told().frozen = so;
     }
 
     /// Whether the site is served through the edge, if that can be told.
     pub fn edge_up(&self, served: Option<bool>) {
-        let family = &self.all.per_site.edge_up;
-        match served {
-            Some(so) => family.with_label_values(&[&*self.name]).set(i64::from(so)),
-            None => drop(family.remove_label_values(&[&*self.name])),
-        }
+        self.told().edge_up = served;
     }
 
     /// Whether the origin is up and the edge fails.
     pub fn edge_down(&self, so: bool) {
-        let family = &self.all.per_site.edge_down;
-        if so {
-            family.with_label_values(&[&*self.name]).set(1);
-        } else {
-            let _ = family.remove_label_values(&[&*self.name]);
-        }
+        self.told().edge_down = so;
     }
 
     /// The site is served through the edge again, so long after the trigger.
     pub fn recovered(&self, took: Duration) {
-        self.all.process.recovery.observe(took.as_secs_f64());
+        self.process.recovery.observe(took.as_secs_f64());
     }
 
     /// Somebody else changed the record.
     pub fn foreign_edit(&self) {
-        let family = &self.all.per_site.foreign_edits;
-        family.with_label_values(&[&*self.name]).inc();
+        self.told().foreign_edits += 1;
     }
 
     /// Who counts and logs the probes of one origin.
     #[must_use]
     pub fn witness(self: &Arc<Self>, role: Role) -> Arc<dyn Witness> {
-        Arc::new(OriginMetrics::new(self.clone(), role))
-    }
-
-    /// Removes the series of a site that is configured no more.
-    pub fn remove(&self) {
-        let name = &*self.name;
-        let roles: Vec<String> = self
-            .roles
-            .iter()
-            .copied()
-            .chain([Role::Other])
-            .map(|role| role.to_string())
-            .collect();
-        self.alert_unconfirmed(false);
-        for role in &self.roles {
-            self.pinned(Some(*role), None);
-        }
-        self.frozen(false);
-        self.edge_up(None);
-        self.edge_down(false);
-        let _ = self.all.per_site.foreign_edits.remove_label_values(&[name]);
-        let _ = self.all.per_site.last_switch.remove_label_values(&[name]);
-        for role in &roles {
-            let _ = self
-                .all
-                .per_site
-                .origin_up
-                .remove_label_values(&[name, role]);
-            let _ = self
-                .all
-                .per_site
-                .record_origin
-                .remove_label_values(&[name, role]);
-            for result in ["up", "down", "unknown"] {
-                let _ = self
-                    .all
-                    .per_site
-                    .probes
-                    .remove_label_values(&[name, role, result]);
-            }
-            for to in &roles {
-                for result in SwitchResult::ALL.map(SwitchResult::as_str) {
-                    let _ = self
-                        .all
-                        .per_site
-                        .switches
-                        .remove_label_values(&[name, role, to, result]);
-                }
-            }
-        }
-        for reason in Reason::ALL {
-            let labels = [name, reason.action().as_str(), reason.as_str()];
-            let _ = self.all.per_site.decisions.remove_label_values(&labels);
-            let _ = self
-                .all
-                .per_site
-                .hold
-                .remove_label_values(&[name, reason.as_str()]);
-        }
+        let index = self.index(role);
+        self.counts[index].watch();
+        Arc::new(OriginMetrics {
+            site: self.clone(),
+            role,
+            index,
+        })
     }
 }
 
-/// The counters of one origin, looked up once.
+/// Counts for one origin.
 struct OriginMetrics {
     site: Arc<SiteMetrics>,
     role: Role,
-    up: IntCounter,
-    down: IntCounter,
-    phases: [Histogram; 5],
-}
-
-impl OriginMetrics {
-    fn new(site: Arc<SiteMetrics>, role: Role) -> OriginMetrics {
-        let counter = |verdict: Verdict| {
-            let role = role.to_string();
-            site.all.per_site.probes.with_label_values(&[
-                &*site.name,
-                role.as_str(),
-                verdict.as_str(),
-            ])
-        };
-        let phases =
-            super::PHASES.map(|phase| site.all.per_site.probe_duration.with_label_values(&[phase]));
-        OriginMetrics {
-            up: counter(Verdict::Up),
-            down: counter(Verdict::Down),
-            phases,
-            role,
-            site,
-        }
-    }
+    index: usize,
 }
 
 impl Witness for OriginMetrics {
     fn observed(&self, seen: &Observation) {
-        match seen.finding.verdict() {
-            Verdict::Up => self.up.inc(),
-            Verdict::Down => self.down.inc(),
-            Verdict::Unknown => {
-                let role = self.role.to_string();
-                self.site
-                    .all
-                    .per_site
-                    .probes
-                    .with_label_values(&[&*self.site.name, role.as_str(), "unknown"])
-                    .inc();
-            }
-        }
+        let counts = &self.site.counts[self.index];
+        let counter = match seen.finding.verdict() {
+            Verdict::Up => &counts.up,
+            Verdict::Down => &counts.down,
+            Verdict::Unknown => &counts.unknown,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
         let phases = &seen.phases;
         let total = Some(seen.finished.since(seen.started));
         let taken = [
@@ -357,7 +287,7 @@ impl Witness for OriginMetrics {
             phases.response,
             total,
         ];
-        for (histogram, took) in self.phases.iter().zip(taken) {
+        for (histogram, took) in self.site.process.probe_phases.iter().zip(taken) {
             if let Some(took) = took {
                 histogram.observe(took.as_secs_f64());
             }
