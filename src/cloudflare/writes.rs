@@ -1,0 +1,570 @@
+//! Writes that travel together: changes of one zone that become due while a
+//! call is in flight go in one batch.
+//!
+//! The first never waits for company. Who was due while the same call was in
+//! flight, as one list answered several sites, is company: they come within
+//! milliseconds, as each stores its intent first.
+
+use super::access::Access;
+use super::budget::Class;
+use super::client::{Fault, Kind};
+use super::queue::{Callers, GRACE, Queue, SLOW};
+use super::slots::Permit;
+use crate::failover::{Change, Record, Urgency, Written};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
+
+/// Sites that are due come one after the other, no further apart than this.
+const APART: Duration = Duration::from_millis(30);
+
+/// They are not waited for any longer after the answer that made them due.
+const COMPANY: Duration = Duration::from_millis(250);
+
+/// A refused batch is halved until this many sites are left: then it is one at
+/// a time.
+const FEW: usize = 8;
+
+/// A site's write.
+struct Writer {
+    /// Given when it is taken in.
+    number: u64,
+    changes: Vec<Change>,
+    urgency: Urgency,
+    until: Instant,
+    answer: oneshot::Sender<Written>,
+}
+
+impl Writer {
+    fn is_gone(&self) -> bool {
+        self.answer.is_closed()
+    }
+
+    fn tell(self, written: Written) {
+        // Who gave up wants no answer.
+        let _ = self.answer.send(written);
+    }
+}
+
+/// Sites that one answer made due.
+#[derive(Debug, Clone, Copy)]
+struct Due {
+    since: Instant,
+    /// As many have not come yet.
+    missing: usize,
+    /// When the last one came, if one did.
+    last: Option<Instant>,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: Vec<Writer>,
+    /// Who calls for those who wait.
+    callers: Callers,
+    due: Option<Due>,
+    next: u64,
+}
+
+/// The writes of one zone.
+#[derive(Default)]
+pub(super) struct Writes {
+    state: Mutex<State>,
+    /// Somebody has come.
+    came: Notify,
+    /// Somebody more urgent has come.
+    raised: Notify,
+}
+
+/// Carries out a site's changes, all or none.
+pub(super) async fn write(
+    access: &Arc<Access>,
+    queue: &Arc<Queue>,
+    changes: &[Change],
+    urgency: Urgency,
+    until: Instant,
+) -> Written {
+    let (answer, mut answered) = oneshot::channel();
+    let number = queue.writes.admit(Writer {
+        number: 0,
+        changes: changes.to_vec(),
+        urgency,
+        until,
+        answer,
+    });
+    loop {
+        if queue.writes.needs_caller() {
+            tokio::spawn(call_for_all(access.clone(), queue.clone()));
+        }
+        let again = (Instant::now() + SLOW).min(until);
+        match tokio::time::timeout_at(again, &mut answered).await {
+            Ok(Ok(written)) => return written,
+            Ok(Err(_)) => return gave_up(),
+            Err(_) if Instant::now() < until => {}
+            Err(_) if queue.writes.withdraw(number) => {
+                return Written::Unavailable("the time for this decision is over".into());
+            }
+            Err(_) => break,
+        }
+    }
+    match tokio::time::timeout(GRACE, answered).await {
+        Ok(Ok(written)) => written,
+        Ok(Err(_)) | Err(_) => gave_up(),
+    }
+}
+
+fn gave_up() -> Written {
+    Written::Unanswered("Cloudflare did not answer in time".into())
+}
+
+impl Writes {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One answer has made so many sites due at once.
+    pub(super) fn expect(&self, sites: usize) {
+        if sites < 2 {
+            return;
+        }
+        let now = Instant::now();
+        let mut state = self.lock();
+        let before = state.due.filter(|due| now < due.since + COMPANY);
+        state.due = Some(Due {
+            since: before.map_or(now, |due| due.since),
+            missing: before.map_or(0, |due| due.missing) + sites,
+            last: before.and_then(|due| due.last),
+        });
+    }
+
+    fn admit(&self, mut writer: Writer) -> u64 {
+        let mut state = self.lock();
+        let most = state.waiting.iter().map(|w| w.urgency).max();
+        let raises = most.is_some_and(|most| most < writer.urgency);
+        if let Some(due) = &mut state.due {
+            due.missing = due.missing.saturating_sub(1);
+            due.last = Some(Instant::now());
+        }
+        state.next += 1;
+        let number = state.next;
+        writer.number = number;
+        state.waiting.push(writer);
+        drop(state);
+        self.came.notify_one();
+        if raises {
+            self.raised.notify_one();
+        }
+        number
+    }
+
+    /// Takes a write back that was not taken yet; whether it was so.
+    fn withdraw(&self, number: u64) -> bool {
+        let mut state = self.lock();
+        let before = state.waiting.len();
+        state.waiting.retain(|writer| writer.number != number);
+        state.waiting.len() < before
+    }
+
+    /// Whether somebody waits for whom nobody calls. If so, the caller is to
+    /// start who does.
+    fn needs_caller(&self) -> bool {
+        let mut state = self.lock();
+        state.waiting.retain(|writer| !writer.is_gone());
+        let any = !state.waiting.is_empty();
+        state.callers.need(any, any)
+    }
+
+    /// The urgency of those who wait, and the latest deadline. `None` ends the
+    /// task that calls for them: it is counted no more.
+    fn wanted(&self) -> Option<(Urgency, Instant)> {
+        let mut state = self.lock();
+        state.waiting.retain(|writer| !writer.is_gone());
+        let urgency = state.waiting.iter().map(|w| w.urgency).max();
+        let until = state.waiting.iter().map(|w| w.until).max();
+        if urgency.is_none() {
+            state.callers.end();
+        }
+        urgency.zip(until)
+    }
+
+    /// Until when company is waited for; `None` if it is not.
+    fn company_until(&self, most: usize) -> Option<Instant> {
+        let mut state = self.lock();
+        let now = Instant::now();
+        let due = state.due?;
+        let until = (due.last.unwrap_or(due.since) + APART).min(due.since + COMPANY);
+        if due.missing == 0 || until <= now {
+            state.due = None;
+            return None;
+        }
+        let waiting: usize = state.waiting.iter().map(|w| w.changes.len()).sum();
+        (waiting < most).then_some(until)
+    }
+
+    async fn wait_for_company(&self, most: usize) {
+        while let Some(until) = self.company_until(most) {
+            // Either way it is looked at again.
+            let _ = tokio::time::timeout_at(until, self.came.notified()).await;
+        }
+    }
+
+    /// Takes whole sites' changes, the most urgent first and then who came
+    /// first, as long as they fit.
+    fn take(&self, most: usize) -> Vec<Writer> {
+        let mut state = self.lock();
+        state.waiting.retain(|writer| !writer.is_gone());
+        // Stable: in order of arrival.
+        state.waiting.sort_by_key(|w| std::cmp::Reverse(w.urgency));
+        let mut room = most;
+        let fits = |writer: &&Writer| {
+            let fits = writer.changes.len() <= room;
+            room = room.saturating_sub(writer.changes.len());
+            fits
+        };
+        // One that fits into no batch goes alone.
+        let fitting = state.waiting.iter().take_while(fits).count().max(1);
+        let taken = fitting.min(state.waiting.len());
+        state.waiting.drain(..taken).collect()
+    }
+
+    /// Puts writes back that were surely not carried out.
+    fn put_back(&self, writers: Vec<Writer>) {
+        self.lock().waiting.splice(..0, writers);
+    }
+
+    /// Everybody who waits with a deadline up to `until` hears of the fault.
+    fn fail(&self, fault: &Fault, until: Instant) {
+        let mut state = self.lock();
+        let all = std::mem::take(&mut state.waiting);
+        let (failed, rest): (Vec<_>, _) = all.into_iter().partition(|w| w.until <= until);
+        state.waiting = rest;
+        drop(state);
+        for writer in failed {
+            writer.tell(became(fault));
+        }
+    }
+}
+
+/// What a fault means for a write.
+fn became(fault: &Fault) -> Written {
+    let text = fault.text.clone();
+    match fault.kind {
+        Kind::Refused(_) | Kind::Auth(_) => Written::Rejected(text),
+        Kind::NotSent | Kind::Stopped | Kind::Throttled(_) => Written::Unavailable(text),
+        Kind::Lost | Kind::Server => Written::Unanswered(text),
+    }
+}
+
+/// A call under way: over when this is dropped, however it ends. Reads that
+/// began before that are joined by nobody.
+struct Calling<'a>(&'a Queue, u64);
+
+impl<'a> Calling<'a> {
+    fn begin(queue: &'a Queue) -> Calling<'a> {
+        queue.reads.write_begins();
+        let number = queue.writes.lock().callers.begin_call();
+        Calling(queue, number)
+    }
+}
+
+impl Drop for Calling<'_> {
+    fn drop(&mut self) {
+        self.0.writes.lock().callers.end_call(self.1);
+        self.0.reads.write_ends();
+    }
+}
+
+/// Calls for those who wait until nobody does.
+async fn call_for_all(access: Arc<Access>, queue: Arc<Queue>) {
+    while let Some((urgency, until)) = queue.writes.wanted() {
+        let most = access.max_batch;
+        queue.writes.wait_for_company(most).await;
+        let (zone, permit) = match turn(&access, &queue, urgency, until).await {
+            None => continue,
+            Some(Ok(entered)) => entered,
+            Some(Err(fault)) => {
+                access.forget(&queue.zone, &fault);
+                queue.writes.fail(&fault, until);
+                continue;
+            }
+        };
+        let writers = queue.writes.take(most);
+        if !writers.is_empty() {
+            send(&access, &queue, &zone, writers, permit).await;
+        }
+    }
+}
+
+/// Waits for a turn; `None` if somebody more urgent has come meanwhile.
+async fn turn(
+    access: &Access,
+    queue: &Queue,
+    urgency: Urgency,
+    until: Instant,
+) -> Option<Result<(String, Permit), Fault>> {
+    let entered = async {
+        let zone = access.zone_id(&queue.zone, urgency, until).await?;
+        let class = Class::write(urgency);
+        let permit = access.enter(class, &zone, urgency, until).await?;
+        Ok((zone, permit))
+    };
+    tokio::select! {
+        biased;
+        entered = entered => Some(entered),
+        () = queue.writes.raised.notified() => None,
+    }
+}
+
+/// Sends what was taken, in one call; and in parts, where that is refused.
+async fn send(access: &Access, queue: &Queue, zone: &str, writers: Vec<Writer>, permit: Permit) {
+    let _calling = Calling::begin(queue);
+    let mut permit = Some(permit);
+    let mut parts = vec![writers];
+    while let Some(mut part) = parts.pop() {
+        part.retain(|writer| !writer.is_gone());
+        let Some((urgency, until)) = pressing(&part) else {
+            continue;
+        };
+        let changes: Vec<&Change> = part.iter().flat_map(|w| &w.changes).collect();
+        let sent = access.change(zone, &changes, urgency, until, &mut permit);
+        match sent.await {
+            Ok(records) => {
+                let shared = part.len().saturating_sub(1);
+                access.metrics.cloudflare_shared("write", shared);
+                confirm(part, records);
+            }
+            Err(fault) if matches!(fault.kind, Kind::Refused(_)) && part.len() > 1 => {
+                parts.extend(split(part));
+            }
+            Err(fault) => {
+                access.forget(&queue.zone, &fault);
+                conclude(queue, part, &fault);
+            }
+        }
+    }
+}
+
+/// How urgent a call for these is, and by when it has to be answered.
+fn pressing(writers: &[Writer]) -> Option<(Urgency, Instant)> {
+    let urgency = writers.iter().map(|w| w.urgency).max()?;
+    let until = writers.iter().map(|w| w.until).min()?;
+    Some((urgency, until))
+}
+
+/// Each site is given its own records.
+fn confirm(writers: Vec<Writer>, records: Vec<Record>) {
+    for writer in writers {
+        let ids: HashSet<&String> = writer.changes.iter().map(|c| &c.record.id).collect();
+        let its = records.iter().filter(|record| ids.contains(&record.id));
+        let its = its.cloned().collect();
+        writer.tell(Written::Confirmed(its));
+    }
+}
+
+/// What a refused batch is tried again as, in the order in which it was sent.
+fn split(mut writers: Vec<Writer>) -> Vec<Vec<Writer>> {
+    if writers.len() <= FEW {
+        return writers
+            .into_iter()
+            .rev()
+            .map(|writer| vec![writer])
+            .collect();
+    }
+    let second = writers.split_off(writers.len() / 2);
+    vec![second, writers]
+}
+
+/// Who has time left waits again where nothing was carried out; everybody else
+/// hears of the fault.
+fn conclude(queue: &Queue, writers: Vec<Writer>, fault: &Fault) {
+    let now = Instant::now();
+    let unsent = matches!(fault.kind, Kind::NotSent | Kind::Throttled(_));
+    let pressing = writers.iter().map(|w| w.until).min().unwrap_or(now);
+    let (again, over): (Vec<_>, Vec<_>) = writers
+        .into_iter()
+        .partition(|w| unsent && w.until > pressing && w.until > now);
+    for writer in over {
+        writer.tell(became(fault));
+    }
+    queue.writes.put_back(again);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Zone;
+    use crate::rule::address::RecordType;
+
+    type Pending = oneshot::Receiver<Written>;
+
+    fn change(id: &str) -> Change {
+        let record = Record {
+            id: id.into(),
+            hostname: format!("{id}.example.com"),
+            kind: RecordType::A,
+            content: "192.0.2.1".into(),
+            proxied: true,
+            ttl: 1,
+            modified_on: None,
+            rest: "{}".into(),
+        };
+        Change {
+            record,
+            content: "192.0.2.2".into(),
+        }
+    }
+
+    fn writer(ids: &[&str], urgency: Urgency, seconds: u64) -> (Writer, Pending) {
+        let (answer, answered) = oneshot::channel();
+        let writer = Writer {
+            number: 0,
+            changes: ids.iter().map(|id| change(id)).collect(),
+            urgency,
+            until: Instant::now() + Duration::from_secs(seconds),
+            answer,
+        };
+        (writer, answered)
+    }
+
+    fn admit(writes: &Writes, ids: &[&str], urgency: Urgency) -> Pending {
+        let (writer, answered) = writer(ids, urgency, 30);
+        writes.admit(writer);
+        answered
+    }
+
+    fn ids(writers: &[Writer]) -> Vec<&str> {
+        let changes = writers.iter().flat_map(|w| &w.changes);
+        changes.map(|c| c.record.id.as_str()).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn flights_go_first_and_no_site_is_torn_apart() {
+        let writes = Writes::default();
+        let _kept = [
+            admit(&writes, &["a", "b"], Urgency::Return),
+            admit(&writes, &["c", "d"], Urgency::Flight),
+            admit(&writes, &["e"], Urgency::Flight),
+        ];
+        assert_eq!(ids(&writes.take(4)), ["c", "d", "e"]);
+        assert_eq!(ids(&writes.take(4)), ["a", "b"]);
+        let _large = admit(&writes, &["f", "g", "h"], Urgency::Flight);
+        let _small = admit(&writes, &["i"], Urgency::Flight);
+        assert_eq!(ids(&writes.take(2)), ["f", "g", "h"], "it goes alone");
+        assert_eq!(ids(&writes.take(2)), ["i"]);
+        assert!(writes.take(2).is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_gave_up_or_took_it_back_is_not_sent() {
+        let writes = Writes::default();
+        drop(admit(&writes, &["a"], Urgency::Flight));
+        let (second, _kept) = writer(&["b"], Urgency::Flight, 30);
+        let number = writes.admit(second);
+        let _third = admit(&writes, &["c"], Urgency::Flight);
+        assert!(writes.withdraw(number));
+        assert!(!writes.withdraw(number));
+        assert_eq!(ids(&writes.take(200)), ["c"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_waits_for_nobody_and_those_due_together_for_each_other() {
+        let writes = Writes::default();
+        let start = Instant::now();
+        let millis = Duration::from_millis;
+        let _first = admit(&writes, &["a"], Urgency::Flight);
+        writes.expect(1);
+        writes.wait_for_company(200).await;
+        assert_eq!(Instant::now(), start);
+        // Three are due; two come, and the third does not.
+        writes.expect(3);
+        let _second = admit(&writes, &["b"], Urgency::Flight);
+        let mut third = None;
+        let late = async {
+            tokio::time::sleep(millis(20)).await;
+            third = Some(admit(&writes, &["c"], Urgency::Flight));
+        };
+        tokio::join!(late, writes.wait_for_company(200));
+        assert_eq!(Instant::now(), start + millis(50));
+        // All have come, or as many as go into one call.
+        writes.expect(1000);
+        writes.wait_for_company(3).await;
+        assert_eq!(Instant::now(), start + millis(50));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn company_that_trickles_in_is_not_waited_for_without_end() {
+        let writes = Arc::new(Writes::default());
+        let start = Instant::now();
+        writes.expect(1000);
+        let trickle = tokio::spawn({
+            let writes = writes.clone();
+            async move {
+                let mut kept = Vec::new();
+                loop {
+                    kept.push(admit(&writes, &["a"], Urgency::Flight));
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            }
+        });
+        writes.wait_for_company(200).await;
+        trickle.abort();
+        assert_eq!(Instant::now(), start + COMPANY);
+    }
+
+    #[test]
+    fn a_refused_batch_is_halved_and_then_taken_apart() {
+        let names: Vec<String> = (0..20).map(|n| n.to_string()).collect();
+        let now = Instant::now();
+        let one = |id: &String| {
+            let (answer, _) = oneshot::channel();
+            Writer {
+                number: 0,
+                changes: vec![change(id)],
+                urgency: Urgency::Flight,
+                until: now,
+                answer,
+            }
+        };
+        let halves = split(names.iter().map(one).collect());
+        assert_eq!(halves.len(), 2);
+        assert_eq!(ids(&halves[1])[0], "0", "the last is sent first");
+        let singles = split(names[..FEW].iter().map(one).collect());
+        assert_eq!(singles.len(), FEW);
+        assert_eq!(ids(&singles[FEW - 1]), ["0"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_site_hears_of_its_own_records() {
+        let (first, mut one) = writer(&["a", "b"], Urgency::Flight, 30);
+        let (second, mut two) = writer(&["c"], Urgency::Flight, 30);
+        let records: Vec<Record> = ["c", "a", "b"].map(|id| change(id).record).into();
+        confirm(vec![first, second], records.clone());
+        let of =
+            |at: &[usize]| Written::Confirmed(at.iter().map(|&n| records[n].clone()).collect());
+        assert_eq!(one.try_recv().unwrap(), of(&[1, 2]));
+        assert_eq!(two.try_recv().unwrap(), of(&[0]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_time_left_waits_again_where_nothing_was_carried_out() {
+        let queue = Queue::new(Zone::Name("example.com".into()));
+        let throttled = Fault::new(Kind::Throttled(Duration::from_secs(9)), "slower");
+        let (short, mut soon) = writer(&["a"], Urgency::Flight, 5);
+        let (long, mut later) = writer(&["b"], Urgency::Flight, 30);
+        conclude(&queue, vec![short, long], &throttled);
+        assert_eq!(
+            soon.try_recv().unwrap(),
+            Written::Unavailable("slower".into())
+        );
+        assert!(later.try_recv().is_err());
+        let taken = queue.writes.take(200);
+        assert_eq!(ids(&taken), ["b"]);
+        let lost = Fault::new(Kind::Lost, "no answer");
+        conclude(&queue, taken, &lost);
+        assert_eq!(
+            later.try_recv().unwrap(),
+            Written::Unanswered("no answer".into())
+        );
+    }
+}
