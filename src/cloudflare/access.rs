@@ -1,8 +1,9 @@
 //! What one token gives access to: zones are looked up, names and whole zones
 //! listed, contents changed.
 
+use super::answer::{Fault, Kind};
 use super::budget::Class;
-use super::client::{Call, Client, Fault, Kind};
+use super::client::{Call, Client};
 use super::listing::Listing;
 use super::queue::Queue;
 use super::rhythm::Rhythm;

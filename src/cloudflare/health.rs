@@ -2,13 +2,14 @@
 //! after an authentication error. Its right to read each zone is proven by the
 //! reads that the sites make anyway, so that it costs no call and no write.
 
+use super::board::{Board, Shown, State};
 use super::tidings::{News, Tidings};
 use super::verdict::{Known, Verdict, Verified};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use futures_util::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -65,10 +66,7 @@ impl TokenWatch {
         let board = Board::new(asked.len(), metrics.clone());
         let watch = |(place, asked)| {
             let on_new = on_new.clone();
-            let shown = Shown {
-                board: board.clone(),
-                place,
-            };
+            let shown = board.place(place);
             tokio::spawn(Watch::new(asked, clock.clone(), shown, on_new).run())
         };
         TokenWatch(asked.into_iter().enumerate().map(watch).collect())
@@ -89,52 +87,6 @@ impl Drop for TokenWatch {
         for task in &self.0 {
             task.abort();
         }
-    }
-}
-
-/// What is known of one token.
-#[derive(Debug, Clone, Copy, Default)]
-struct State {
-    valid: Option<bool>,
-    expires: Option<Timestamp>,
-}
-
-/// What is known of all tokens; metrics show the worst of it.
-struct Board {
-    states: Mutex<Vec<State>>,
-    metrics: Arc<Metrics>,
-}
-
-impl Board {
-    fn new(tokens: usize, metrics: Arc<Metrics>) -> Arc<Board> {
-        metrics.token_unknown();
-        let states = Mutex::new(vec![State::default(); tokens]);
-        Arc::new(Board { states, metrics })
-    }
-}
-
-/// One token's place on the board.
-struct Shown {
-    board: Arc<Board>,
-    place: usize,
-}
-
-impl Shown {
-    /// Changes what is known of the token. Metrics say that all are good, or
-    /// that one is not, and when the first of them ends.
-    fn set(&self, change: impl FnOnce(&mut State)) {
-        let states = self.board.states.lock();
-        let mut states = states.unwrap_or_else(PoisonError::into_inner);
-        change(&mut states[self.place]);
-        let any_bad = states.iter().any(|state| state.valid == Some(false));
-        let all_good = states.iter().all(|state| state.valid == Some(true));
-        let metrics = &self.board.metrics;
-        if any_bad || all_good {
-            metrics.token_valid(all_good);
-        } else {
-            metrics.token_unknown();
-        }
-        metrics.token_expiry(states.iter().filter_map(|state| state.expires).min());
     }
 }
 
@@ -302,6 +254,7 @@ mod tests {
     use super::*;
     use crate::config::Zone;
     use std::io::Write;
+    use std::sync::Mutex;
     use std::sync::atomic::{AtomicU64, Ordering};
 
     const HOUR: Duration = Duration::from_secs(3600);

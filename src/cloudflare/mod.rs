@@ -4,24 +4,31 @@
 //! | file | holds |
 //! | --- | --- |
 //! | `access` | one token: zone look-up, lists, PATCH, batch |
-//! | `reads` | reads that are shared |
+//! | `reads` | reads that are shared: who waits, and what may answer whom |
+//! | `ask` | asking for those who wait |
 //! | `listing` | a whole zone's records, and which of them can be believed |
-//! | `writes` | writes that travel together |
+//! | `writes` | writes that travel together: who waits, and for whom |
+//! | `send` | sending what waits, and telling each what became of it |
 //! | `queue` | what waits for one zone, and the tasks that call for it |
 //! | `rhythm` | when steady reads are due |
 //! | `wire` | the JSON; nothing else knows it |
-//! | `client` | one call: token, time limit, classification, counting |
+//! | `client` | one call: token, time limit, retries, counting |
+//! | `answer` | what an answer means |
 //! | `slots` | who calls next |
 //! | `budget` | how many calls a token may make |
 //! | `ratelimit` | what answers tell of Cloudflare's windows |
 //! | `gate` | what stops calls: authentication errors |
 //! | `health` | the loop that watches the token |
+//! | `board` | what is known of all tokens |
 //! | `token` | the token in use, and its file |
 //! | `tidings` | what calls tell that loop |
 //! | `verify` | asking about the token itself |
 //! | `verdict` | what all that comes to |
 
 mod access;
+mod answer;
+mod ask;
+mod board;
 mod budget;
 mod client;
 #[cfg(fuzzing)]
@@ -33,6 +40,7 @@ mod queue;
 mod ratelimit;
 mod reads;
 mod rhythm;
+mod send;
 mod slots;
 mod tidings;
 mod token;

@@ -8,14 +8,12 @@
 //! write of ours to the zone can lie between.
 
 use super::access::{Access, LARGE_PAGE};
-use super::budget::Class;
-use super::client::{Fault, Kind};
+use super::answer::{Fault, Kind};
+use super::ask::ask_for_all;
 use super::listing::Listing;
 use super::queue::{Callers, GRACE, Queue, SLOW};
-use super::slots::Permit;
 use crate::failover::{Record, Urgency};
-use futures_util::future::{join_all, try_join_all};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
@@ -31,19 +29,19 @@ const SMALL: usize = 500;
 type Answer = Result<Vec<Record>, Fault>;
 
 /// A site's read.
-struct Reader {
-    names: Vec<String>,
-    urgency: Urgency,
-    until: Instant,
+pub(super) struct Reader {
+    pub(super) names: Vec<String>,
+    pub(super) urgency: Urgency,
+    pub(super) until: Instant,
     answer: oneshot::Sender<Answer>,
 }
 
 impl Reader {
-    fn is_gone(&self) -> bool {
+    pub(super) fn is_gone(&self) -> bool {
         self.answer.is_closed()
     }
 
-    fn tell(self, answer: Answer) {
+    pub(super) fn tell(self, answer: Answer) {
         // Who gave up wants no answer.
         let _ = self.answer.send(answer);
     }
@@ -81,7 +79,7 @@ struct State {
 pub(super) struct Reads {
     state: Mutex<State>,
     /// Somebody more urgent has come.
-    raised: Notify,
+    pub(super) raised: Notify,
 }
 
 impl Default for Reads {
@@ -140,8 +138,17 @@ fn over(text: &str) -> Fault {
     Fault::new(Kind::NotSent, text)
 }
 
+/// The records of these names; `None` if the list is not believed about one.
+pub(super) fn records_of(listing: &Listing, names: &[String]) -> Option<Vec<Record>> {
+    let mut records = Vec::new();
+    for name in names {
+        records.extend_from_slice(listing.of(name)?);
+    }
+    Some(records)
+}
+
 /// What a call asks for.
-enum Plan {
+pub(super) enum Plan {
     Zone,
     Names,
 }
@@ -199,7 +206,7 @@ impl Reads {
 
     /// The urgency of those who wait, and the latest deadline. `None` ends the
     /// task that asks for them: it is counted no more.
-    fn wanted(&self) -> Option<(Urgency, Instant)> {
+    pub(super) fn wanted(&self) -> Option<(Urgency, Instant)> {
         let mut state = self.lock();
         state.waiting.retain(|reader| !reader.is_gone());
         let urgency = state.waiting.iter().map(|reader| reader.urgency).max();
@@ -211,7 +218,7 @@ impl Reads {
     }
 
     /// Everybody who waits with a deadline up to `until` hears of the fault.
-    fn fail(&self, fault: &Fault, until: Instant) {
+    pub(super) fn fail(&self, fault: &Fault, until: Instant) {
         let mut state = self.lock();
         let all = std::mem::take(&mut state.waiting);
         let (failed, rest): (Vec<_>, _) = all.into_iter().partition(|r| r.until <= until);
@@ -222,15 +229,25 @@ impl Reads {
         }
     }
 
+    /// A call begins; gives its number.
+    pub(super) fn begin_call(&self) -> u64 {
+        self.lock().callers.begin_call()
+    }
+
+    /// A call has ended.
+    pub(super) fn end_call(&self, number: u64) {
+        self.lock().callers.end_call(number);
+    }
+
     /// Takes everybody who waits, as the call for them begins.
-    fn take(&self) -> Vec<Reader> {
+    pub(super) fn take(&self) -> Vec<Reader> {
         let mut taken = std::mem::take(&mut self.lock().waiting);
         taken.retain(|reader| !reader.is_gone());
         taken
     }
 
     /// The cheaper way to answer these readers.
-    fn plan(&self, readers: &[Reader], ours: usize) -> Plan {
+    pub(super) fn plan(&self, readers: &[Reader], ours: usize) -> Plan {
         let names: HashSet<&String> = readers.iter().flat_map(|r| &r.names).collect();
         let steady = readers.iter().any(|r| r.urgency == Urgency::Steady);
         let ours = ours.max(names.len());
@@ -246,7 +263,7 @@ impl Reads {
         }
     }
 
-    fn begin_list(&self) -> (u64, u64) {
+    pub(super) fn begin_list(&self) -> (u64, u64) {
         let mut state = self.lock();
         state.next += 1;
         let list = Under {
@@ -260,7 +277,12 @@ impl Reads {
     }
 
     /// A list came to its end: who joined it, and what is kept of it.
-    fn end_list(&self, number: u64, page: u64, listing: Option<&Arc<Listing>>) -> Vec<Reader> {
+    pub(super) fn end_list(
+        &self,
+        number: u64,
+        page: u64,
+        listing: Option<&Arc<Listing>>,
+    ) -> Vec<Reader> {
         let mut state = self.lock();
         let Some(at) = state.lists.iter().position(|list| list.number == number) else {
             return Vec::new();
@@ -300,203 +322,6 @@ impl State {
             list.doubtful = true;
         }
     }
-}
-
-/// A call under way: over when this is dropped, however it ends.
-struct Calling<'a>(&'a Reads, u64);
-
-impl<'a> Calling<'a> {
-    fn begin(reads: &'a Reads) -> Calling<'a> {
-        let number = reads.lock().callers.begin_call();
-        Calling(reads, number)
-    }
-}
-
-impl Drop for Calling<'_> {
-    fn drop(&mut self) {
-        self.0.lock().callers.end_call(self.1);
-    }
-}
-
-/// Asks for those who wait until nobody does.
-async fn ask_for_all(access: Arc<Access>, queue: Arc<Queue>) {
-    while let Some((urgency, until)) = queue.reads.wanted() {
-        // So that what is noted is noted of the token that was used.
-        access.client.renew_token();
-        let token = access.epoch();
-        let outcome = match turn(&access, &queue, urgency, until).await {
-            Turn::Come(zone, permit) => ask(&access, &queue, &zone, permit).await,
-            Turn::Again => None,
-            Turn::Failed(fault) => {
-                queue.reads.fail(&fault, until);
-                Some(Err(fault))
-            }
-        };
-        let Some(outcome) = outcome else { continue };
-        let fault = outcome.as_ref().err();
-        if access.epoch() == token {
-            access.note_right(&queue.zone, fault);
-        }
-        if let Some(fault) = fault {
-            access.forget(&queue.zone, fault);
-        }
-    }
-}
-
-/// What became of waiting for a turn.
-enum Turn {
-    /// It has come, for this zone id.
-    Come(String, Permit),
-    /// Somebody more urgent has come, so that it comes sooner.
-    Again,
-    /// It does not come.
-    Failed(Fault),
-}
-
-async fn turn(access: &Access, queue: &Queue, urgency: Urgency, until: Instant) -> Turn {
-    let entered = async {
-        let zone = access.zone_id(&queue.zone, urgency, until).await?;
-        let class = Class::read(urgency);
-        let permit = access.enter(class, &zone, urgency, until).await?;
-        Ok((zone, permit))
-    };
-    tokio::select! {
-        biased;
-        entered = entered => match entered {
-            Ok((zone, permit)) => Turn::Come(zone, permit),
-            Err(fault) => Turn::Failed(fault),
-        },
-        () = queue.reads.raised.notified() => Turn::Again,
-    }
-}
-
-/// What calls have shown of the token and the zone; nothing, if none was made.
-type Shown = Option<Result<(), Fault>>;
-
-/// One call, or as many as it takes, for everybody who waits.
-async fn ask(access: &Access, queue: &Queue, zone: &str, permit: Permit) -> Shown {
-    let readers = queue.reads.take();
-    if readers.is_empty() {
-        return None;
-    }
-    let _calling = Calling::begin(&queue.reads);
-    let shown = match queue.reads.plan(&readers, access.names(&queue.zone)) {
-        Plan::Zone => ask_zone(access, queue, zone, permit, readers).await,
-        Plan::Names => ask_names(access, zone, permit, readers).await,
-    };
-    Some(shown)
-}
-
-async fn ask_zone(
-    access: &Access,
-    queue: &Queue,
-    zone: &str,
-    permit: Permit,
-    mut readers: Vec<Reader>,
-) -> Result<(), Fault> {
-    let urgency = readers.iter().map(|r| r.urgency).max();
-    let until = readers.iter().map(|r| r.until).max();
-    let (urgency, until) = urgency
-        .zip(until)
-        .unwrap_or((Urgency::Steady, Instant::now()));
-    let (number, mut page) = queue.reads.begin_list();
-    let list = access.list_zone(zone, &mut page, urgency, until, Some(permit));
-    let listing = list.await.map(Arc::new);
-    let joined = queue.reads.end_list(number, page, listing.as_ref().ok());
-    access
-        .metrics
-        .cloudflare_shared("read", readers.len().saturating_sub(1));
-    readers.extend(joined);
-    readers.retain(|reader| !reader.is_gone());
-    let listing = match listing {
-        Ok(listing) => listing,
-        Err(fault) => {
-            for reader in readers {
-                reader.tell(Err(fault.clone()));
-            }
-            return Err(fault);
-        }
-    };
-    let due = readers.iter().filter(|r| r.urgency > Urgency::Steady);
-    queue.writes.expect(due.count());
-    let again = answer_from(&listing, readers);
-    let asked = again.into_iter().map(|(reader, names)| {
-        let listing = &listing;
-        async move { ask_again(access, zone, listing, reader, &names).await }
-    });
-    join_all(asked).await;
-    Ok(())
-}
-
-/// Answers those whom the list can answer. Gives the others, each with the
-/// names that have to be asked for.
-fn answer_from(listing: &Listing, readers: Vec<Reader>) -> Vec<(Reader, Vec<String>)> {
-    let mut again = Vec::new();
-    for reader in readers {
-        match records_of(listing, &reader.names) {
-            Some(records) => reader.tell(Ok(records)),
-            None => {
-                let doubted = |name: &&String| listing.of(name).is_none();
-                let names = reader.names.iter().filter(doubted).cloned().collect();
-                again.push((reader, names));
-            }
-        }
-    }
-    again
-}
-
-fn records_of(listing: &Listing, names: &[String]) -> Option<Vec<Record>> {
-    let mut records = Vec::new();
-    for name in names {
-        records.extend_from_slice(listing.of(name)?);
-    }
-    Some(records)
-}
-
-/// A name about which a list is not believed is asked for alone.
-async fn ask_again(
-    access: &Access,
-    zone: &str,
-    listing: &Listing,
-    reader: Reader,
-    names: &[String],
-) {
-    let asked = names
-        .iter()
-        .map(|name| access.list_name(zone, name, reader.urgency, reader.until, None));
-    let answer = try_join_all(asked).await.map(|answers| {
-        let asked: HashMap<&String, Vec<Record>> = names.iter().zip(answers).collect();
-        let of = |name: &String| match asked.get(name) {
-            Some(records) => records.clone(),
-            None => listing.of(name).unwrap_or_default().to_vec(),
-        };
-        reader.names.iter().flat_map(of).collect()
-    });
-    reader.tell(answer);
-}
-
-/// Name by name, each reader answered as soon as its own names are read.
-async fn ask_names(
-    access: &Access,
-    zone: &str,
-    permit: Permit,
-    readers: Vec<Reader>,
-) -> Result<(), Fault> {
-    let mut first = Some(permit);
-    let asked = readers.into_iter().map(|reader| {
-        let mut permits = vec![first.take()];
-        permits.resize_with(reader.names.len().max(1), || None);
-        async move {
-            let calls = reader.names.iter().zip(permits).map(|(name, permit)| {
-                access.list_name(zone, name, reader.urgency, reader.until, permit)
-            });
-            let answer = try_join_all(calls).await;
-            let shown = answer.as_ref().map(|_| ()).map_err(Fault::clone);
-            reader.tell(answer.map(|records| records.into_iter().flatten().collect()));
-            shown
-        }
-    });
-    join_all(asked).await.into_iter().collect()
 }
 
 #[cfg(test)]

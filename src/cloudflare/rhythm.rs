@@ -198,6 +198,30 @@ mod tests {
         assert_eq!(names.stretch(600, |_| 40, Instant::now()).as_secs(), 1);
     }
 
+    /// Ten minutes of 10,000 sites in 50 zones, each of which asks when it is due.
+    #[tokio::test(start_paused = true)]
+    async fn a_steady_crowd_takes_half_of_the_budget_at_most_and_evenly() {
+        let mut crowd = rhythm(50, 200, &[10.0]);
+        let start = Instant::now();
+        let mut reads = Vec::new();
+        for number in 0..50 {
+            let mut now = start;
+            while now < start + 600 * SECOND {
+                reads.push(now - start);
+                // The answer takes a moment, and each zone another one.
+                now += Duration::from_millis(20 * number as u64);
+                now += crowd.due(&zone(number), 10 * SECOND, 600, |_| 1, now);
+            }
+        }
+        assert!((1050..=1150).contains(&reads.len()), "{}", reads.len());
+        // After the start, no ten seconds have more than their part.
+        for from in 30..590 {
+            let within = |at: &&Duration| (from..from + 10).contains(&at.as_secs());
+            let calls = reads.iter().filter(within).count();
+            assert!(calls <= 20, "{calls} from second {from} on");
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn different_intervals_share_their_moments_when_calls_are_scarce() {
         let mut crowd = rhythm(50, 200, &[10.0, 60.0]);

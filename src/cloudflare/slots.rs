@@ -5,8 +5,8 @@
 //! they wait. Nothing polls: a slot that comes free and a moment at which the
 //! budget frees grant what waits.
 
+use super::answer::{Fault, Kind};
 use super::budget::{Budget, Class, Seen};
-use super::client::{Fault, Kind};
 use super::ratelimit::Item;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -2,7 +2,8 @@
 //! are asked about at different places, and each is refused at the other's.
 
 use super::access::Access;
-use super::client::{Call, Fault, Kind};
+use super::answer::{Fault, Kind};
+use super::client::Call;
 use super::health::Asked;
 use super::tidings::Tidings;
 use super::verdict::Verified;

@@ -2,6 +2,7 @@
 //! together, reads that are shared, budgets that are not overrun.
 
 mod budget;
+mod crowd;
 mod reads;
 mod writes;
 
