@@ -5,7 +5,7 @@ use super::answer::Fault;
 use super::budget::Class;
 use super::listing::Listing;
 use super::queue::Queue;
-use super::reads::{Plan, Reader, Reads, records_of};
+use super::reads::{FRESH, Plan, Reader, Reads, records_of};
 use super::slots::Permit;
 use crate::failover::{Record, Urgency};
 use futures_util::future::{join_all, try_join_all};
@@ -85,7 +85,7 @@ async fn turn(access: &Access, queue: &Queue, urgency: Urgency, until: Instant) 
 type Shown = Option<Result<(), Fault>>;
 
 /// One call, or as many as it takes, for everybody who waits.
-async fn ask(access: &Access, queue: &Queue, zone: &str, permit: Permit) -> Shown {
+async fn ask(access: &Access, queue: &Arc<Queue>, zone: &str, permit: Permit) -> Shown {
     let readers = queue.reads.take();
     if readers.is_empty() {
         return None;
@@ -100,7 +100,7 @@ async fn ask(access: &Access, queue: &Queue, zone: &str, permit: Permit) -> Show
 
 async fn ask_zone(
     access: &Access,
-    queue: &Queue,
+    queue: &Arc<Queue>,
     zone: &str,
     permit: Permit,
     mut readers: Vec<Reader>,
@@ -128,6 +128,11 @@ async fn ask_zone(
             return Err(fault);
         }
     };
+    let old = queue.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(FRESH).await;
+        old.reads.forget_old();
+    });
     let due = readers.iter().filter(|r| r.urgency > Urgency::Steady);
     queue.writes.expect(due.count());
     let again = answer_from(&listing, readers);

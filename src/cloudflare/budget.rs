@@ -204,7 +204,7 @@ impl Budget {
         wait = wait.max(freed(&self.ended, self.under_way, BURST, SECOND, now));
         if class == Class::SteadyRead {
             let (ended, under_way) = (&self.steady_ended, self.steady_under_way);
-            wait = wait.max(freed(ended, under_way, self.steady_share(), WINDOW, now));
+            wait = wait.max(freed(ended, under_way, self.steady_share(now), WINDOW, now));
         }
         for told in self.told.iter().filter(|told| told.ends > now) {
             // A smaller window has a smaller reserve.
@@ -217,8 +217,8 @@ impl Budget {
     }
 
     /// Steady reads in 5 minutes: half of what others leave.
-    pub(super) fn steady_share(&self) -> usize {
-        (self.limit.saturating_sub(self.others()) / 2).max(1)
+    pub(super) fn steady_share(&self, now: Instant) -> usize {
+        (self.limit.saturating_sub(self.others(now)) / 2).max(1)
     }
 
     /// Takes in what an answer tells of Cloudflare's windows. The call that it
@@ -248,7 +248,7 @@ impl Budget {
         if self.before.is_none()
             && let Some(ends) = self.told.iter().map(|told| told.ends).max()
         {
-            self.before = Some((self.others(), ends));
+            self.before = Some((self.others(now), ends));
         }
     }
 
@@ -287,19 +287,20 @@ impl Budget {
         self.prune(now);
         Seen {
             limit: self.limit,
-            used: self.ended.len() + self.under_way + self.others(),
+            used: self.ended.len() + self.under_way + self.others(now),
             foreign: self.foreign(now),
             remaining: self.remaining,
         }
     }
 
-    fn others(&self) -> usize {
-        self.told.iter().map(|told| told.others).max().unwrap_or(0)
+    fn others(&self, now: Instant) -> usize {
+        let present = self.told.iter().filter(|told| told.ends > now);
+        present.map(|told| told.others).max().unwrap_or(0)
     }
 
     fn foreign(&self, now: Instant) -> usize {
         let before = self.before.filter(|(_, until)| *until > now);
-        self.others()
+        self.others(now)
             .saturating_sub(before.map_or(0, |(calls, _)| calls))
     }
 

@@ -26,6 +26,9 @@ const LARGEST: usize = 64 * 1024 * 1024;
 /// A first authentication error may be spurious.
 const AUTH_AGAIN: Duration = Duration::from_secs(1);
 
+/// A call that is not answered for so long lets others go before it ends.
+const HANGS: Duration = Duration::from_secs(2);
+
 /// No Retry-After is believed beyond this.
 const LONGEST_SILENCE: Duration = Duration::from_secs(86_400);
 
@@ -302,15 +305,15 @@ impl Client {
             ));
         }
         permit.sent();
-        let outcome = tokio::time::timeout(limit, self.send(call)).await;
+        let outcome = self.send_within(limit, call, &mut permit).await;
         let took = now.elapsed();
         let (status, result) = match outcome {
-            Err(_) => {
+            None => {
                 let text = format!("Cloudflare did not answer within {limit:?}");
                 (None, Err(Fault::new(Kind::Lost, text)))
             }
-            Ok(Err(fault)) => (None, Err(fault)),
-            Ok(Ok((status, body))) => {
+            Some(Err(fault)) => (None, Err(fault)),
+            Some(Ok((status, body))) => {
                 let silence = self.desk.silence_left();
                 let judged = judge(call, status, body, silence, &self.place());
                 (Some(status), judged)
@@ -365,6 +368,24 @@ impl Client {
                 None => info!("Cloudflare answers again"),
             }
         }
+    }
+
+    /// Sends it; `None` if no answer came in time.
+    async fn send_within(
+        &self,
+        limit: Duration,
+        call: &Call,
+        permit: &mut Permit,
+    ) -> Option<Result<(StatusCode, Vec<u8>), Fault>> {
+        let mut sent = std::pin::pin!(tokio::time::timeout(limit, self.send(call)));
+        let outcome = match tokio::time::timeout(HANGS, &mut sent).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                permit.hangs();
+                sent.await
+            }
+        };
+        outcome.ok()
     }
 
     async fn send(&self, call: &Call) -> Result<(StatusCode, Vec<u8>), Fault> {

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 /// A list that began this long ago at most answers those who join it, and
 /// steady reads that come after its end.
-const FRESH: Duration = Duration::from_secs(1);
+pub(super) const FRESH: Duration = Duration::from_secs(1);
 
 /// A zone with no more records is listed whole sooner than name by name.
 const SMALL: usize = 500;
@@ -299,6 +299,13 @@ impl Reads {
         list.joined
     }
 
+    /// An answer that is a second old is of no use to anybody.
+    pub(super) fn forget_old(&self) {
+        let mut state = self.lock();
+        let fresh = |(began, _): &(Instant, Arc<Listing>)| began.elapsed() < FRESH;
+        state.recent = state.recent.take().filter(fresh);
+    }
+
     /// A write of ours to the zone is about to be sent: nobody joins what
     /// began before it, or begins before its end.
     pub(super) fn write_begins(&self) {
@@ -424,8 +431,12 @@ mod tests {
         listed(&reads, 1, 0);
         assert!(answered(Urgency::Steady));
         assert!(!answered(Urgency::Flight));
+        reads.forget_old();
+        assert!(answered(Urgency::Steady), "it is not old yet");
         tokio::time::advance(FRESH).await;
         assert!(!answered(Urgency::Steady));
+        reads.forget_old();
+        assert!(reads.lock().recent.is_none());
         listed(&reads, 1, 0);
         reads.write_begins();
         assert!(!answered(Urgency::Steady));

@@ -51,6 +51,7 @@ pub(super) struct Desk(Mutex<State>);
 pub(super) struct Permit {
     desk: Arc<Desk>,
     class: Class,
+    has_slot: bool,
     sent: bool,
 }
 
@@ -59,11 +60,25 @@ impl Permit {
     pub(super) fn sent(&mut self) {
         self.sent = true;
     }
+
+    /// The call may never be answered: others have its slot from now on.
+    pub(super) fn hangs(&mut self) {
+        if std::mem::take(&mut self.has_slot) {
+            self.desk.lock().vacate(self.class);
+            self.desk.pump();
+        }
+    }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.desk.release(self.class, self.sent);
+        let now = Instant::now();
+        let mut state = self.desk.lock();
+        state.budget.end(self.class, self.sent, now);
+        if self.has_slot {
+            state.vacate(self.class);
+        }
+        drop(state);
         self.desk.pump();
     }
 }
@@ -125,18 +140,12 @@ impl Desk {
             let outcome = outcome.map(|class| Permit {
                 desk: self.clone(),
                 class,
+                has_slot: true,
                 sent: false,
             });
             // Who gave up gives it back by dropping it.
             let _ = waiter.grant.send(outcome);
         }
-    }
-
-    fn release(&self, class: Class, sent: bool) {
-        let mut state = self.lock();
-        state.budget.end(class, sent, Instant::now());
-        state.busy -= 1;
-        state.steady -= usize::from(class == Class::SteadyRead);
     }
 
     /// Cloudflare throttles us: no calls for so long.
@@ -181,11 +190,16 @@ impl Desk {
 
     /// Steady reads in 5 minutes.
     pub(super) fn steady_share(&self) -> usize {
-        self.lock().budget.steady_share()
+        self.lock().budget.steady_share(Instant::now())
     }
 }
 
 impl State {
+    fn vacate(&mut self, class: Class) {
+        self.busy -= 1;
+        self.steady -= usize::from(class == Class::SteadyRead);
+    }
+
     /// Takes out who goes now, or who cannot go in time. Gives when to look
     /// again, if the budget is what those wait for who are left.
     fn grant(
@@ -284,6 +298,23 @@ mod tests {
         assert!(desk.enter(Class::FlightRead, soon()).await.is_ok());
         drop(first);
         assert!(desk.enter(Class::SteadyRead, soon()).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_hangs_keeps_nobody_from_calling_but_counts() {
+        let desk = Desk::new(1200);
+        let mut busy = filled(&desk, SLOTS).await;
+        let soon = Instant::now() + SECOND;
+        assert!(desk.enter(Class::FlightWrite, soon).await.is_err());
+        for permit in &mut busy {
+            permit.hangs();
+            permit.hangs();
+        }
+        assert_eq!(filled(&desk, SLOTS).await.len(), SLOTS);
+        assert_eq!(desk.seen().used, 2 * SLOTS);
+        drop(busy);
+        assert_eq!(filled(&desk, SLOTS).await.len(), SLOTS);
+        assert_eq!(desk.seen().used, 3 * SLOTS);
     }
 
     #[tokio::test(start_paused = true)]
