@@ -29,8 +29,26 @@ impl Drop for Calling<'_> {
     }
 }
 
+/// The task that asks for those who wait. One that breaks must not keep another from beginning.
+struct Task<'a> {
+    reads: &'a Reads,
+    over: bool,
+}
+
+impl Drop for Task<'_> {
+    fn drop(&mut self) {
+        if !self.over {
+            self.reads.end_task();
+        }
+    }
+}
+
 /// Asks for those who wait until nobody does.
 pub(super) async fn ask_for_all(access: Arc<Access>, queue: Arc<Queue>) {
+    let mut task = Task {
+        reads: &queue.reads,
+        over: false,
+    };
     while let Some((urgency, until)) = queue.reads.wanted() {
         // So that what is noted is noted of the token that was used.
         access.client.renew_token();
@@ -52,6 +70,7 @@ pub(super) async fn ask_for_all(access: Arc<Access>, queue: Arc<Queue>) {
             access.forget(&queue.zone, fault);
         }
     }
+    task.over = true;
 }
 
 /// What became of waiting for a turn.

@@ -229,6 +229,11 @@ impl Reads {
         }
     }
 
+    /// A task that calls has broken.
+    pub(super) fn end_task(&self) {
+        self.lock().callers.end();
+    }
+
     /// A call begins; gives its number.
     pub(super) fn begin_call(&self) -> u64 {
         self.lock().callers.begin_call()

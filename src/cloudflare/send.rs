@@ -6,7 +6,7 @@ use super::answer::{Fault, Kind};
 use super::budget::Class;
 use super::queue::Queue;
 use super::slots::Permit;
-use super::writes::Writer;
+use super::writes::{Writer, Writes};
 use crate::failover::{Change, Record, Urgency, Written};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -45,8 +45,26 @@ impl Drop for Calling<'_> {
     }
 }
 
+/// The task that calls for those who wait. One that breaks must not keep another from beginning.
+pub(super) struct Task<'a> {
+    pub(super) writes: &'a Writes,
+    pub(super) over: bool,
+}
+
+impl Drop for Task<'_> {
+    fn drop(&mut self) {
+        if !self.over {
+            self.writes.end_task();
+        }
+    }
+}
+
 /// Calls for those who wait until nobody does.
 pub(super) async fn call_for_all(access: Arc<Access>, queue: Arc<Queue>) {
+    let mut task = Task {
+        writes: &queue.writes,
+        over: false,
+    };
     while let Some((urgency, until)) = queue.writes.wanted() {
         let most = access.max_batch;
         queue.writes.wait_for_company(most).await;
@@ -64,6 +82,7 @@ pub(super) async fn call_for_all(access: Arc<Access>, queue: Arc<Queue>) {
             send(&access, &queue, &zone, writers, permit).await;
         }
     }
+    task.over = true;
 }
 
 /// Waits for a turn; `None` if somebody more urgent has come meanwhile.

@@ -203,6 +203,11 @@ impl Writes {
         }
     }
 
+    /// A task that calls has broken.
+    pub(super) fn end_task(&self) {
+        self.lock().callers.end();
+    }
+
     /// A call begins; gives its number.
     pub(super) fn begin_call(&self) -> u64 {
         self.lock().callers.begin_call()
@@ -252,6 +257,7 @@ impl Writes {
 
 #[cfg(test)]
 mod tests {
+    use super::super::send::Task;
     use super::super::send::testing::{Pending, ids, writer};
     use super::*;
 
@@ -276,6 +282,20 @@ mod tests {
         assert_eq!(ids(&writes.take(2)), ["f", "g", "h"], "it goes alone");
         assert_eq!(ids(&writes.take(2)), ["i"]);
         assert!(writes.take(2).is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_breaks_keeps_nobody_from_being_called_for() {
+        let writes = Writes::default();
+        let _kept = admit(&writes, &["a"], Urgency::Flight);
+        assert!(writes.needs_caller());
+        assert!(!writes.needs_caller(), "one calls already");
+        let over = false;
+        drop(Task {
+            writes: &writes,
+            over,
+        });
+        assert!(writes.needs_caller());
     }
 
     #[tokio::test(start_paused = true)]
