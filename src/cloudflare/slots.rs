@@ -348,6 +348,24 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_return_takes_nothing_that_a_flight_waits_for() {
+        let desk = Desk::new(20);
+        for _ in 0..3 {
+            drop(filled(&desk, SLOTS).await);
+        }
+        // The reads' part is used up. A return's write would find room.
+        let flight = tokio::spawn({
+            let (desk, until) = (desk.clone(), Instant::now() + 400 * SECOND);
+            async move { desk.enter(Class::FlightRead, until).await.is_ok() }
+        });
+        tokio::task::yield_now().await;
+        let soon = Instant::now() + SECOND;
+        assert!(desk.enter(Class::ReturnWrite, soon).await.is_err());
+        assert!(desk.enter(Class::FlightWrite, soon + SECOND).await.is_ok());
+        assert!(flight.await.unwrap());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn others_use_is_said_once_in_five_minutes() {
         let desk = Desk::new(1200);
         let told = |left| {

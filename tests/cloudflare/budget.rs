@@ -83,6 +83,12 @@ async fn each_token_has_a_budget_of_its_own() {
         assert_eq!(rig.metric(&used), Some(10.0), "{token}");
     }
     rig.assert_never_throttled();
+    // A token that is configured no more has no budget to show.
+    let mut settings = rig.config.cloudflare.clone();
+    settings.zone_tokens.clear();
+    let _next = Cloudflare::after(&rig.dns, &settings, rig.metrics.clone()).unwrap();
+    let used = |token| rig.metric(&format!("budget_used_calls{{token=\"{token}\"}}"));
+    assert_eq!((used("default"), used("b.test")), (Some(10.0), None));
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use crate::{BACKUP, MAIN, Rig, options};
 use futures_util::future::join_all;
 use originswitch::failover::{Dns, Urgency};
 use originswitch::sandbox::cloudflare::Options;
-use originswitch::sandbox::faults::{Effect, Fault, Matcher};
+use originswitch::sandbox::faults::{Effect, Fault, Matcher, Operation};
 use std::time::Duration;
 
 #[tokio::test]
@@ -87,6 +87,37 @@ async fn a_flight_does_not_wait_behind_a_read_that_hangs() {
         answer = steady => panic!("{answer:?}"),
         took = flight => assert!(took < Duration::from_secs(2), "{took:?}"),
     }
+}
+
+#[tokio::test]
+async fn a_flight_that_joins_a_steady_read_in_its_queue_takes_it_along() {
+    let zones = [("a.test", 2), ("b.test", 2), ("c.test", 3)];
+    let rig = Rig::new(options(), "", &zones);
+    let lists = Matcher::Operation(Operation::ListRecords);
+    rig.cloud
+        .fault(Fault::times(2, lists, Effect::NothingAtAll));
+    // These hang, and have all the slots that steady reads may have.
+    let hanging = futures_util::future::join(
+        rig.read(rig.site(0), Urgency::Steady),
+        rig.read(rig.site(2), Urgency::Steady),
+    );
+    let together = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let start = std::time::Instant::now();
+        let steady = rig.read(rig.site(4), Urgency::Steady);
+        let flight = async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            rig.read(rig.site(5), Urgency::Flight).await
+        };
+        let (steady, flight) = tokio::join!(steady, flight);
+        assert!(steady.is_ok() && flight.is_ok());
+        start.elapsed()
+    };
+    tokio::select! {
+        answers = hanging => panic!("{answers:?}"),
+        took = together => assert!(took < Duration::from_secs(1), "{took:?}"),
+    }
+    assert_eq!(rig.lists(), 3, "one list answered both");
 }
 
 /// Cloudflare allows 100 records a page only, and somebody deletes a record
