@@ -107,13 +107,14 @@ impl Dns for Current {
         &'a self,
         zone: &'a Zone,
         changes: &'a [Change],
+        urgency: Urgency,
         until: Instant,
     ) -> BoxFuture<'a, Written> {
-        Box::pin(async move { self.get().write(zone, changes, until).await })
+        Box::pin(async move { self.get().write(zone, changes, urgency, until).await })
     }
 
-    fn pace(&self, interval: Duration) -> Duration {
-        self.get().pace(interval)
+    fn pace(&self, zone: &Zone, interval: Duration) -> Duration {
+        self.get().pace(zone, interval)
     }
 
     fn epoch(&self) -> u64 {
@@ -384,7 +385,8 @@ impl Core {
         let replaced = before.cloudflare != self.config.cloudflare;
         if replaced {
             let metrics = self.tools.metrics.clone();
-            match Cloudflare::new(&self.config.cloudflare, metrics) {
+            let in_force = self.dns.get();
+            match Cloudflare::after(&in_force, &self.config.cloudflare, metrics) {
                 Ok(cloudflare) => self.dns.set(cloudflare),
                 Err(fault) => {
                     self.config = before;
@@ -490,9 +492,9 @@ impl Core {
         }
         let sites = self.sites.subscribe();
         let watch = self.dns.get().watch_token(
-            self.tools.clock.clone(),
-            self.tools.metrics.clone(),
-            Box::new(move || wake_all(&sites.borrow())),
+            &self.tools.clock,
+            &self.tools.metrics,
+            Arc::new(move || wake_all(&sites.borrow())),
         );
         self.token = Some(watch);
     }

@@ -6,7 +6,7 @@ mod support;
 use clap::CommandFactory;
 use originswitch::cli::Cli;
 use originswitch::config::{self, KEYS};
-use originswitch::metrics::Metrics;
+use originswitch::metrics::{BudgetSeen, Metrics};
 use originswitch::rule::address::Role;
 use originswitch::rule::decision::{Action, Reason};
 use originswitch::rule::health::State;
@@ -95,7 +95,16 @@ fn exported() -> Exported {
     metrics.alert_path_up(Some(true));
     metrics.cloudflare("patch_record", Some(200), Duration::ZERO);
     metrics.cloudflare_up(true);
-    metrics.ratelimit_remaining(1200);
+    metrics.cloudflare_shared("read", 1);
+    metrics.show_budgets(Box::new(|| {
+        vec![BudgetSeen {
+            token: "default".into(),
+            limit: 1200,
+            used: 1,
+            foreign: 0,
+            remaining: Some(1199),
+        }]
+    }));
     metrics.token_valid(true);
     metrics.token_expiry(Some(now));
     metrics.notified(true);

@@ -1,10 +1,12 @@
 //! One call of the API: token, time limit, classification, retries, counting.
 
-use super::gate::{AuthGate, Budget, Scope, Weight};
+use super::answer::{Fault, Kind, THROTTLED, judge};
+use super::budget::Class;
+use super::gate::{AuthGate, Scope};
+use super::ratelimit;
+use super::slots::{Desk, Permit};
 use super::tidings::Tidings;
 use super::token::Token;
-use super::verdict::{DNS_EDIT, ZONE_READ};
-use super::wire::{Message, Said, said};
 use crate::config::Cloudflare as Settings;
 use crate::failover::Urgency;
 use crate::metrics::Metrics;
@@ -24,57 +26,15 @@ const LARGEST: usize = 64 * 1024 * 1024;
 /// A first authentication error may be spurious.
 const AUTH_AGAIN: Duration = Duration::from_secs(1);
 
-/// What is waited after a 429 that names no time.
-const THROTTLED: Duration = Duration::from_secs(5);
+/// A call that is not answered for so long lets others go before it ends.
+const HANGS: Duration = Duration::from_secs(2);
 
 /// No Retry-After is believed beyond this.
 const LONGEST_SILENCE: Duration = Duration::from_secs(86_400);
 
-/// Codes that mean "the token", whatever the status
-/// (facts/cloudflare-api.md as of 2026-11: there is no official list).
-const AUTH_CODES: [i64; 4] = [6003, 9106, 9109, 10000];
-
-/// Codes that mean "too fast", one of them below 1000.
-const THROTTLE_CODES: [i64; 3] = [971, 10300, 10429];
-
-/// How a call failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// It was not sent.
-    NotSent,
-    /// It was not sent: an earlier authentication error stops such calls.
-    Stopped,
-    /// It was sent, and no readable answer came.
-    Lost,
-    /// 5xx.
-    Server,
-    /// Cloudflare wants fewer calls; none for this long.
-    Throttled(Duration),
-    /// The token is not accepted, with the HTTP status.
-    Auth(u16),
-    /// Any other no, with its HTTP status.
-    Refused(u16),
-}
-
-/// A failed call, with a sentence for a person.
-#[derive(Debug, Clone)]
-pub(super) struct Fault {
-    pub(super) kind: Kind,
-    pub(super) text: String,
-}
-
-impl Fault {
-    pub(super) fn new(kind: Kind, text: impl Into<String>) -> Fault {
-        Fault {
-            kind,
-            text: text.into(),
-        }
-    }
-}
-
 /// One call.
 pub(super) struct Call {
-    operation: &'static str,
+    pub(super) operation: &'static str,
     method: Method,
     path: String,
     body: Option<Value>,
@@ -96,27 +56,44 @@ impl Call {
         }
     }
 
-    pub(super) fn patch(operation: &'static str, path: String, body: Value) -> Call {
+    pub(super) fn patch(
+        operation: &'static str,
+        path: String,
+        body: Value,
+        urgency: Urgency,
+    ) -> Call {
         Call {
             method: Method::PATCH,
             body: Some(body),
-            ..Call::get(operation, path, Urgency::Flight)
+            ..Call::get(operation, path, urgency)
         }
     }
 
-    pub(super) fn post(operation: &'static str, path: String, body: Value) -> Call {
+    pub(super) fn post(
+        operation: &'static str,
+        path: String,
+        body: Value,
+        urgency: Urgency,
+    ) -> Call {
         Call {
             method: Method::POST,
-            ..Call::patch(operation, path, body)
+            ..Call::patch(operation, path, body, urgency)
         }
     }
 
-    /// What it may take of the budget.
-    fn weight(&self) -> Weight {
-        match (self.method == Method::GET, self.urgency) {
-            (false, _) => Weight::Write,
-            (true, Urgency::Flight) => Weight::Read,
-            (true, Urgency::Steady) => Weight::SteadyRead,
+    /// Whether it changes records.
+    pub(super) fn is_write(&self) -> bool {
+        self.body.is_some()
+    }
+
+    /// Whom it goes before, and what it may take of the budget.
+    fn class(&self) -> Class {
+        if self.aside {
+            Class::Check
+        } else if self.is_write() {
+            Class::write(self.urgency)
+        } else {
+            Class::read(self.urgency)
         }
     }
 
@@ -145,7 +122,7 @@ pub(super) struct Client {
     metrics: Arc<Metrics>,
     token: Mutex<Token>,
     gate: Mutex<AuthGate>,
-    budget: Mutex<Budget>,
+    desk: Arc<Desk>,
     /// Whether the last call came through; at first it is expected to.
     up: AtomicBool,
     tidings: Tidings,
@@ -156,7 +133,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Client {
-    pub(super) fn new(settings: &Settings, metrics: Arc<Metrics>) -> Result<Client, String> {
+    /// One that uses this token, whose calls are counted at `desk`.
+    pub(super) fn new(
+        settings: &Settings,
+        token: Token,
+        desk: Arc<Desk>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Client, String> {
         let http = outbound::client(&settings.api_url)
             .build()
             .map_err(|e| format!("no HTTPS client can be set up: {}", chain(&e)))?;
@@ -165,9 +148,9 @@ impl Client {
             base: settings.api_url.trim_end_matches('/').to_owned(),
             timeout: settings.timeout,
             metrics,
-            token: Mutex::new(Token::new(&settings.token)),
+            token: Mutex::new(token),
             gate: Mutex::default(),
-            budget: Mutex::new(Budget::new(settings.requests_per_5m)),
+            desk,
             up: AtomicBool::new(true),
             tidings: Tidings::default(),
         })
@@ -179,8 +162,18 @@ impl Client {
     }
 
     /// The key of the configuration that holds the token.
-    pub(super) fn place(&self) -> &'static str {
-        lock(&self.token).place()
+    pub(super) fn place(&self) -> String {
+        lock(&self.token).place().to_owned()
+    }
+
+    /// Whether `other` uses the same token at present.
+    pub(super) fn has_token_of(&self, other: &Token) -> bool {
+        lock(&self.token).value().expose() == other.value().expose()
+    }
+
+    /// Where its calls are counted.
+    pub(super) fn desk(&self) -> &Arc<Desk> {
+        &self.desk
     }
 
     /// Whether the token says of itself that it belongs to an account.
@@ -190,25 +183,51 @@ impl Client {
 
     /// A call that is made once, whatever comes of it.
     pub(super) async fn once(&self, call: &Call) -> Result<Vec<u8>, Fault> {
-        self.attempt(call, Instant::now() + self.timeout).await
+        self.attempt(call, Instant::now() + self.timeout, &mut None)
+            .await
     }
 
-    /// A read: repeated until it comes through or the time is over.
-    pub(super) async fn read(&self, call: &Call, until: Instant) -> Result<Vec<u8>, Fault> {
+    /// A read: repeated until it comes through or the time is over. The first
+    /// attempt uses `permit`, if there is one.
+    pub(super) async fn read(
+        &self,
+        call: &Call,
+        until: Instant,
+        permit: &mut Option<Permit>,
+    ) -> Result<Vec<u8>, Fault> {
         let again = |kind| !matches!(kind, Kind::Refused(_) | Kind::Auth(_) | Kind::Stopped);
-        self.repeat(call, until, again).await
+        self.repeat(call, until, permit, again).await
     }
 
     /// A write: repeated only where it surely was not carried out.
-    pub(super) async fn write(&self, call: &Call, until: Instant) -> Result<Vec<u8>, Fault> {
+    pub(super) async fn write(
+        &self,
+        call: &Call,
+        until: Instant,
+        permit: &mut Option<Permit>,
+    ) -> Result<Vec<u8>, Fault> {
         let again = |kind| matches!(kind, Kind::NotSent | Kind::Throttled(_));
-        self.repeat(call, until, again).await
+        self.repeat(call, until, permit, again).await
+    }
+
+    /// Waits until a call of this class may be made about this zone.
+    pub(super) async fn enter(
+        &self,
+        class: Class,
+        zone: &str,
+        urgency: Urgency,
+        until: Instant,
+    ) -> Result<Permit, Fault> {
+        self.renew_token();
+        self.pass_gate(Some(zone), urgency, Instant::now())?;
+        self.desk.enter(class, until).await
     }
 
     async fn repeat(
         &self,
         call: &Call,
         until: Instant,
+        permit: &mut Option<Permit>,
         again: impl Fn(Kind) -> bool,
     ) -> Result<Vec<u8>, Fault> {
         let mut pauses = ExponentialBuilder::default()
@@ -219,7 +238,7 @@ impl Client {
             .build();
         let mut refused_once = false;
         loop {
-            let fault = match self.attempt(call, until).await {
+            let fault = match self.attempt(call, until, permit).await {
                 Ok(body) => return Ok(body),
                 Err(fault) => fault,
             };
@@ -262,15 +281,22 @@ impl Client {
         }
     }
 
-    async fn attempt(&self, call: &Call, until: Instant) -> Result<Vec<u8>, Fault> {
-        self.renew_token();
+    async fn attempt(
+        &self,
+        call: &Call,
+        until: Instant,
+        permit: &mut Option<Permit>,
+    ) -> Result<Vec<u8>, Fault> {
+        let mut permit = match permit.take() {
+            Some(permit) => permit,
+            None => {
+                self.pass(call)?;
+                self.desk.enter(call.class(), until).await?
+            }
+        };
+        // Its turn may have been long in coming.
+        self.pass(call)?;
         let now = Instant::now();
-        if !call.aside {
-            self.pass_gate(call, now)?;
-        }
-        lock(&self.budget)
-            .take(call.weight(), now)
-            .map_err(|(text, left)| Fault::new(Kind::Throttled(left), text))?;
         let limit = self.timeout.min(until.saturating_duration_since(now));
         if limit.is_zero() {
             return Err(Fault::new(
@@ -278,15 +304,20 @@ impl Client {
                 "the time for this decision is over",
             ));
         }
-        let outcome = tokio::time::timeout(limit, self.send(call)).await;
+        permit.sent();
+        let outcome = self.send_within(limit, call, &mut permit).await;
         let took = now.elapsed();
         let (status, result) = match outcome {
-            Err(_) => {
+            None => {
                 let text = format!("Cloudflare did not answer within {limit:?}");
                 (None, Err(Fault::new(Kind::Lost, text)))
             }
-            Ok(Err(fault)) => (None, Err(fault)),
-            Ok(Ok((status, body))) => (Some(status), self.judge(call, status, body)),
+            Some(Err(fault)) => (None, Err(fault)),
+            Some(Ok((status, body))) => {
+                let silence = self.desk.silence_left();
+                let judged = judge(call, status, body, silence, &self.place());
+                (Some(status), judged)
+            }
         };
         self.metrics
             .cloudflare(call.operation, status.map(|s| s.as_u16()), took);
@@ -299,8 +330,17 @@ impl Client {
         result
     }
 
-    fn pass_gate(&self, call: &Call, now: Instant) -> Result<(), Fault> {
-        let passed = lock(&self.gate).check(call.zone.as_deref(), call.urgency, now);
+    /// Whether the call may be made, with the token as it is now.
+    fn pass(&self, call: &Call) -> Result<(), Fault> {
+        self.renew_token();
+        if call.aside {
+            return Ok(());
+        }
+        self.pass_gate(call.zone.as_deref(), call.urgency, Instant::now())
+    }
+
+    fn pass_gate(&self, zone: Option<&str>, urgency: Urgency, now: Instant) -> Result<(), Fault> {
+        let passed = lock(&self.gate).check(zone, urgency, now);
         passed.map_err(|(text, _)| {
             // Without a countdown: it is logged when it changes.
             let text = format!(
@@ -328,6 +368,24 @@ impl Client {
                 None => info!("Cloudflare answers again"),
             }
         }
+    }
+
+    /// Sends it; `None` if no answer came in time.
+    async fn send_within(
+        &self,
+        limit: Duration,
+        call: &Call,
+        permit: &mut Permit,
+    ) -> Option<Result<(StatusCode, Vec<u8>), Fault>> {
+        let mut sent = std::pin::pin!(tokio::time::timeout(limit, self.send(call)));
+        let outcome = match tokio::time::timeout(HANGS, &mut sent).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                permit.hangs();
+                sent.await
+            }
+        };
+        outcome.ok()
     }
 
     async fn send(&self, call: &Call) -> Result<(StatusCode, Vec<u8>), Fault> {
@@ -363,63 +421,25 @@ impl Client {
     /// Takes in what the answer says about the budget.
     fn note_limits(&self, response: &Response) {
         let header = |name: &str| response.headers().get(name)?.to_str().ok();
-        if let Some(left) = header("ratelimit").and_then(remaining) {
-            self.metrics.ratelimit_remaining(left);
+        if let Some(limit) = header("ratelimit") {
+            let policy = header("ratelimit-policy").unwrap_or("");
+            if let Some(seen) = self.desk.tell(&ratelimit::items(limit, policy)) {
+                warn!(
+                    "somebody else uses the budget of the Cloudflare token in {}: {} of {} calls in 5 minutes are not ours; \
+                     give the other program another user's token",
+                    self.place(),
+                    seen.foreign,
+                    seen.limit
+                );
+            }
         }
         if response.status() == StatusCode::TOO_MANY_REQUESTS {
             let wait = header("retry-after")
                 .and_then(|text| text.trim().parse().ok())
                 .map_or(THROTTLED, Duration::from_secs)
                 .min(LONGEST_SILENCE);
-            lock(&self.budget).silence(Instant::now() + wait);
+            self.desk.silence(wait);
         }
-    }
-
-    fn judge(&self, call: &Call, status: StatusCode, body: Vec<u8>) -> Result<Vec<u8>, Fault> {
-        let said = said(&body);
-        let code = status.as_u16();
-        if status.is_server_error() {
-            let why = match &said {
-                Said::Failure(errors) if !errors.is_empty() => texts(errors),
-                _ => "without a readable reason".into(),
-            };
-            let text = format!("Cloudflare answered with HTTP {code}, {why}");
-            return Err(Fault::new(Kind::Server, text));
-        }
-        let errors = match said {
-            Said::Success if status.is_success() => return Ok(body),
-            Said::Success | Said::Unreadable => Vec::new(),
-            Said::Failure(errors) => errors,
-        };
-        let codes: Vec<i64> = errors.iter().flat_map(Message::codes).collect();
-        let has = |known: &[i64]| codes.iter().any(|code| known.contains(code));
-        let why = texts(&errors);
-        if code == 429 || has(&THROTTLE_CODES) {
-            let wait = lock(&self.budget).silence_left(Instant::now());
-            let wait = wait.unwrap_or(THROTTLED);
-            let text = format!(
-                "Cloudflare limits our calls for {} s ({why})",
-                wait.as_secs()
-            );
-            return Err(Fault::new(Kind::Throttled(wait), text));
-        }
-        if code == 401 || code == 403 || has(&AUTH_CODES) {
-            let text = auth_text(call, code, &codes, &why, self.place());
-            return Err(Fault::new(Kind::Auth(code), text));
-        }
-        if status.is_success() && errors.is_empty() {
-            let text = format!("Cloudflare's answer to {} is not readable", call.operation);
-            return Err(Fault::new(Kind::Lost, text));
-        }
-        let hint = if has(&[7000, 7003]) {
-            ": check zone_id (or zone) and cloudflare.api_url"
-        } else if code == 404 && errors.is_empty() {
-            ": that is not Cloudflare's API, check cloudflare.api_url"
-        } else {
-            ""
-        };
-        let text = format!("HTTP {code}, {why}{hint}");
-        Err(Fault::new(Kind::Refused(code), text))
     }
 
     /// Reads the token file again when it is time; a changed token ends waits.
@@ -427,48 +447,10 @@ impl Client {
         let stopped = lock(&self.gate).is_closed();
         if lock(&self.token).renew(stopped) {
             lock(&self.gate).open_all();
+            self.desk.forget_told();
             self.tidings.replaced();
         }
     }
-}
-
-/// What to do about a token, in the words of Cloudflare's dashboard.
-fn auth_text(call: &Call, status: u16, codes: &[i64], why: &str, place: &str) -> String {
-    let malformed = codes.iter().any(|code| [6003, 9106, 9109].contains(code));
-    if status == 401 || malformed || call.operation == "verify_token" {
-        return format!(
-            "Cloudflare does not accept the token (HTTP {status}, {why}): put a valid API token (not a global key) \
-             into {place}"
-        );
-    }
-    let needed = if call.body.is_some() {
-        DNS_EDIT
-    } else if call.operation == "list_zones" {
-        ZONE_READ
-    } else {
-        "Zone.DNS Read (better: Edit)"
-    };
-    format!(
-        "Cloudflare refuses the token for {} (HTTP {status}, {why}): give it the permission \
-         {needed} on the zone, or replace it if it was revoked",
-        call.operation
-    )
-}
-
-fn texts(errors: &[Message]) -> String {
-    if errors.is_empty() {
-        return "without a readable reason".into();
-    }
-    let texts: Vec<String> = errors.iter().map(Message::text).collect();
-    texts.join("; ")
-}
-
-/// `Ratelimit: "default";r=50;t=30`, a list; the smallest `r` counts.
-fn remaining(header: &str) -> Option<u64> {
-    header
-        .split([',', ';'])
-        .filter_map(|part| part.trim().strip_prefix("r=")?.parse().ok())
-        .min()
 }
 
 /// An error with its causes, each said once.
@@ -513,16 +495,6 @@ async fn whole(mut response: Response) -> Result<Vec<u8>, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_smallest_remainder_of_the_ratelimit_header_counts() {
-        assert_eq!(remaining("\"default\";r=50;t=30"), Some(50));
-        assert_eq!(
-            remaining("\"burst\";r=9;t=1, \"default\";r=50;t=30"),
-            Some(9)
-        );
-        assert_eq!(remaining("nonsense"), None);
-    }
 
     #[test]
     fn an_error_chain_says_each_cause_once() {

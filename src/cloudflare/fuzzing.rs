@@ -1,11 +1,31 @@
 //! What `tests/fuzz` sees of the wire forms, which are private otherwise.
 
-use super::wire::{self, Message, Said};
+use super::ratelimit;
+use super::wire::{self, Entry, Message, Said};
 use crate::failover::Record;
 
 /// The records of this name on a page of a list, and whether it is the last.
 pub fn records(hostname: &str, body: &[u8]) -> Result<(Vec<Record>, bool), String> {
     wire::records(hostname, body).map(|page| (page.items, page.last))
+}
+
+/// The records on a page of a zone's list, and the names of those that are not
+/// readable.
+pub fn entries(body: &[u8]) -> Result<(Vec<Record>, Vec<String>), String> {
+    let (mut records, mut unreadable) = (Vec::new(), Vec::new());
+    for entry in wire::entries(body)?.items {
+        match entry {
+            Entry::Record(record) => records.push(record),
+            Entry::Unreadable(name) => unreadable.push(name),
+            Entry::Other => {}
+        }
+    }
+    Ok((records, unreadable))
+}
+
+/// How many windows the two headers tell of.
+pub fn windows(limit: &str, policy: &str) -> usize {
+    ratelimit::items(limit, policy).len()
 }
 
 /// The names and ids of the zones on a page of a list, and whether it is the last.

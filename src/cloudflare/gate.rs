@@ -1,14 +1,10 @@
-//! What stops calls: authentication errors, Cloudflare's throttling, and our
-//! own count of the budget.
+//! What stops calls: authentication errors.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::failover::Urgency;
-
-/// The window of the budget.
-const WINDOW: Duration = Duration::from_secs(300);
 
 /// After an authentication error that was repeated: while a flight is waiting.
 const FLIGHT_WAITS: [Duration; 3] = [
@@ -57,7 +53,7 @@ impl AuthGate {
         for closed in scopes.iter().flatten().filter_map(|s| self.closed.get(s)) {
             let wait = match urgency {
                 Urgency::Flight => FLIGHT_WAITS[closed.times.min(FLIGHT_WAITS.len()) - 1],
-                Urgency::Steady => STEADY_WAIT,
+                Urgency::Return | Urgency::Steady => STEADY_WAIT,
             };
             let left = (closed.at + wait).saturating_duration_since(now);
             if !left.is_zero() {
@@ -109,86 +105,6 @@ impl AuthGate {
     }
 }
 
-/// What a call may take of the budget.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Weight {
-    /// All of it.
-    Write,
-    /// All but a reserve for writes.
-    Read,
-    /// Half of it.
-    SteadyRead,
-}
-
-/// Our own count of calls in the sliding window.
-#[derive(Debug)]
-pub(super) struct Budget {
-    limit: usize,
-    /// What reads leave for writes.
-    reserve: usize,
-    calls: VecDeque<Instant>,
-    /// Cloudflare asked for silence until then.
-    silent_until: Option<Instant>,
-}
-
-impl Budget {
-    pub(super) fn new(limit: u32) -> Budget {
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX).max(1);
-        Budget {
-            limit,
-            reserve: (limit / 10).max(2).min(limit - 1),
-            calls: VecDeque::new(),
-            silent_until: None,
-        }
-    }
-
-    /// Counts a call, or says how long it has to wait and why.
-    pub(super) fn take(&mut self, weight: Weight, now: Instant) -> Result<(), (String, Duration)> {
-        if let Some(left) = self.silence_left(now) {
-            let text = format!(
-                "Cloudflare asked for no calls for another {} s",
-                left.as_secs() + 1
-            );
-            return Err((text, left));
-        }
-        while self
-            .calls
-            .front()
-            .is_some_and(|&at| now.saturating_duration_since(at) >= WINDOW)
-        {
-            self.calls.pop_front();
-        }
-        let allowed = match weight {
-            Weight::SteadyRead => (self.limit / 2).max(1),
-            Weight::Read => self.limit - self.reserve,
-            Weight::Write => self.limit,
-        };
-        if self.calls.len() < allowed {
-            self.calls.push_back(now);
-            return Ok(());
-        }
-        let freed = self.calls.len() - allowed;
-        let left = (self.calls[freed] + WINDOW).saturating_duration_since(now);
-        let text = format!(
-            "the budget of {} calls in 5 minutes is used up for another {} s",
-            self.limit,
-            left.as_secs() + 1
-        );
-        Err((text, left))
-    }
-
-    /// How long Cloudflare still wants no calls.
-    pub(super) fn silence_left(&self, now: Instant) -> Option<Duration> {
-        let left = self.silent_until?.saturating_duration_since(now);
-        (!left.is_zero()).then_some(left)
-    }
-
-    /// Cloudflare throttles us: no calls before this.
-    pub(super) fn silence(&mut self, until: Instant) {
-        self.silent_until = self.silent_until.max(Some(until));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -218,33 +134,5 @@ mod tests {
         assert!(gate.check(Some("b"), Urgency::Flight, now).is_ok());
         assert!(gate.concerns(Some("a")) && !gate.concerns(Some("b")));
         assert!(gate.is_closed());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn steady_reads_take_half_and_a_reserve_is_left_for_writes() {
-        let mut budget = Budget::new(20);
-        let start = Instant::now();
-        let mut taken = |weight, at| {
-            let mut calls = 0;
-            while budget.take(weight, at).is_ok() {
-                calls += 1;
-            }
-            calls
-        };
-        assert_eq!(taken(Weight::SteadyRead, start), 10);
-        assert_eq!(taken(Weight::Read, start), 8);
-        assert_eq!(taken(Weight::Write, start), 2);
-        assert_eq!(taken(Weight::SteadyRead, start + WINDOW), 10);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn silence_that_cloudflare_asked_for_is_kept() {
-        let mut budget = Budget::new(1200);
-        let now = Instant::now();
-        budget.silence(now + Duration::from_secs(30));
-        let (text, wait) = budget.take(Weight::Read, now).unwrap_err();
-        assert_eq!(wait, Duration::from_secs(30));
-        assert_eq!(text, "Cloudflare asked for no calls for another 31 s");
-        assert!(budget.take(Weight::Read, now + wait).is_ok());
     }
 }

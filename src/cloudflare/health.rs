@@ -2,6 +2,7 @@
 //! after an authentication error. Its right to read each zone is proven by the
 //! reads that the sites make anyway, so that it costs no call and no write.
 
+use super::board::{Board, Shown, State};
 use super::tidings::{News, Tidings};
 use super::verdict::{Known, Verdict, Verified};
 use crate::clock::Clock;
@@ -46,37 +47,46 @@ pub(super) trait Asked: Send + Sync + 'static {
     fn tidings(&self) -> &Tidings;
 
     /// The key of the configuration that holds the token.
-    fn place(&self) -> &'static str;
+    fn place(&self) -> String;
 }
 
 /// Called when another token has come into use.
-pub type OnNewToken = Box<dyn Fn() + Send + Sync>;
+pub type OnNewToken = Arc<dyn Fn() + Send + Sync>;
 
-/// A token being watched; ends with this value.
-pub struct TokenWatch(JoinHandle<()>);
+/// Tokens being watched, a task for each; ends with this value.
+pub struct TokenWatch(Vec<JoinHandle<()>>);
 
 impl TokenWatch {
     pub(super) fn start(
-        asked: Arc<dyn Asked>,
-        clock: Clock,
-        metrics: Arc<Metrics>,
+        asked: Vec<Arc<dyn Asked>>,
+        clock: &Clock,
+        metrics: &Arc<Metrics>,
         on_new: OnNewToken,
     ) -> TokenWatch {
-        let watch = Watch::new(asked, clock, metrics, on_new);
-        TokenWatch(tokio::spawn(watch.run()))
+        let board = Board::new(asked.len(), metrics.clone());
+        let watch = |(place, asked)| {
+            let on_new = on_new.clone();
+            let shown = board.place(place);
+            tokio::spawn(Watch::new(asked, clock.clone(), shown, on_new).run())
+        };
+        TokenWatch(asked.into_iter().enumerate().map(watch).collect())
     }
 
     /// Ends it, and waits until it has ended.
     pub async fn end(mut self) {
-        self.0.abort();
-        // It was told to end: how it did says nothing.
-        let _ = (&mut self.0).await;
+        for task in &mut self.0 {
+            task.abort();
+            // It was told to end: how it did says nothing.
+            let _ = task.await;
+        }
     }
 }
 
 impl Drop for TokenWatch {
     fn drop(&mut self) {
-        self.0.abort();
+        for task in &self.0 {
+            task.abort();
+        }
     }
 }
 
@@ -84,7 +94,7 @@ impl Drop for TokenWatch {
 struct Watch {
     asked: Arc<dyn Asked>,
     clock: Clock,
-    metrics: Arc<Metrics>,
+    shown: Shown,
     on_new: OnNewToken,
     known: Known,
     /// What was last taken in.
@@ -102,19 +112,13 @@ struct Watch {
 }
 
 impl Watch {
-    fn new(
-        asked: Arc<dyn Asked>,
-        clock: Clock,
-        metrics: Arc<Metrics>,
-        on_new: OnNewToken,
-    ) -> Watch {
+    fn new(asked: Arc<dyn Asked>, clock: Clock, shown: Shown, on_new: OnNewToken) -> Watch {
         let now = Instant::now();
-        metrics.token_unknown();
         Watch {
             news: asked.tidings().news(),
             asked,
             clock,
-            metrics,
+            shown,
             on_new,
             known: Known::nothing(),
             since: now,
@@ -150,7 +154,7 @@ impl Watch {
         let now = Instant::now();
         if news.tokens != self.news.tokens {
             self.known = Known::nothing();
-            self.metrics.token_unknown();
+            self.shown.set(|state| *state = State::default());
             (self.since, self.ask_at) = (now, now);
             (self.said, self.warned) = (Verdict::Unknown, None);
             (self.on_new)();
@@ -189,18 +193,24 @@ impl Watch {
     /// Puts what is known into metrics, and says what has changed.
     fn tell(&mut self) {
         let now = self.clock.now();
-        self.metrics.token_expiry(self.known.expires());
+        let expires = self.known.expires();
         let settled = self.since.elapsed() >= SETTLING;
-        let verdict = self.known.verdict(now, settled, self.asked.place());
-        match &verdict {
-            Verdict::Unknown => return,
-            Verdict::Valid => self.metrics.token_valid(true),
-            Verdict::Invalid(_) => self.metrics.token_valid(false),
+        let verdict = self.known.verdict(now, settled, &self.asked.place());
+        self.shown.set(|state| {
+            state.expires = expires;
+            match &verdict {
+                Verdict::Unknown => {}
+                Verdict::Valid => state.valid = Some(true),
+                Verdict::Invalid(_) => state.valid = Some(false),
+            }
+        });
+        if verdict == Verdict::Unknown {
+            return;
         }
         if verdict != self.said {
             match &verdict {
                 Verdict::Invalid(sentence) => warn!("{sentence}"),
-                _ => info!("the Cloudflare token is good"),
+                _ => info!(place = self.asked.place(), "the Cloudflare token is good"),
             }
             self.said = verdict;
         }
@@ -268,8 +278,8 @@ mod tests {
             &self.tidings
         }
 
-        fn place(&self) -> &'static str {
-            "cloudflare.api_token_file"
+        fn place(&self) -> String {
+            "cloudflare.api_token_file".into()
         }
     }
 
@@ -309,10 +319,10 @@ mod tests {
             let clock = Clock::simulated("2026-11-23T00:00:00Z".parse().unwrap());
             let (metrics, woken) = (Metrics::new(), Arc::new(AtomicU64::new(0)));
             let wake = woken.clone();
-            let on_new = Box::new(move || {
+            let on_new = Arc::new(move || {
                 wake.fetch_add(1, Ordering::Relaxed);
             });
-            let _watch = TokenWatch::start(fake.clone(), clock.clone(), metrics.clone(), on_new);
+            let _watch = TokenWatch::start(vec![fake.clone()], &clock, &metrics, on_new);
             Rig {
                 fake,
                 metrics,

@@ -1,7 +1,7 @@
 //! The token in use, and the file it comes from.
 
 use crate::config::{Secret, TokenSource};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -17,18 +17,33 @@ const ACCOUNT_OWNED: &str = "cfat_";
 pub(super) struct Token {
     value: Secret,
     file: Option<PathBuf>,
+    /// The key of the configuration that holds it.
+    place: String,
     read_at: Instant,
 }
 
 impl Token {
+    /// The token for every zone that has none of its own.
     pub(super) fn new(source: &TokenSource) -> Token {
-        let (value, file) = match source {
-            TokenSource::Value(value) => (value.clone(), None),
-            TokenSource::File(path, value) => (value.clone(), Some(path.clone())),
-        };
+        match source {
+            TokenSource::Value(value) => Token::held(value, None, "cloudflare.api_token".into()),
+            TokenSource::File(path, value) => {
+                Token::held(value, Some(path), "cloudflare.api_token_file".into())
+            }
+        }
+    }
+
+    /// The token of a zone, as the configuration names it.
+    pub(super) fn of_zone(zone: &str, path: &Path, value: &Secret) -> Token {
+        let place = format!("cloudflare.zone_token_files of {zone}");
+        Token::held(value, Some(path), place)
+    }
+
+    fn held(value: &Secret, file: Option<&Path>, place: String) -> Token {
         Token {
-            value,
-            file,
+            value: value.clone(),
+            file: file.map(Path::to_owned),
+            place,
             read_at: Instant::now(),
         }
     }
@@ -38,12 +53,8 @@ impl Token {
     }
 
     /// The key of the configuration that holds it.
-    pub(super) fn place(&self) -> &'static str {
-        if self.file.is_some() {
-            "cloudflare.api_token_file"
-        } else {
-            "cloudflare.api_token"
-        }
+    pub(super) fn place(&self) -> &str {
+        &self.place
     }
 
     /// Whether it says of itself that it belongs to an account.

@@ -1,11 +1,13 @@
 //! Asking Cloudflare about the token itself. A user's token and an account's
 //! are asked about at different places, and each is refused at the other's.
 
-use super::client::{Call, Fault, Kind};
+use super::access::Access;
+use super::answer::{Fault, Kind};
+use super::client::Call;
 use super::health::Asked;
 use super::tidings::Tidings;
 use super::verdict::Verified;
-use super::{Cloudflare, wire};
+use super::wire;
 use crate::config::Zone;
 use crate::failover::Urgency;
 use futures_util::future::BoxFuture;
@@ -13,7 +15,7 @@ use futures_util::future::BoxFuture;
 /// As many zones are asked for the account that they belong to.
 const ASKED_FOR_ACCOUNT: usize = 3;
 
-impl Asked for Cloudflare {
+impl Asked for Access {
     fn verify(&self) -> BoxFuture<'_, Result<Verified, String>> {
         Box::pin(async move {
             let answer = self.verify_token().await;
@@ -29,12 +31,12 @@ impl Asked for Cloudflare {
         self.client.tidings()
     }
 
-    fn place(&self) -> &'static str {
+    fn place(&self) -> String {
         self.client.place()
     }
 }
 
-impl Cloudflare {
+impl Access {
     async fn verify_token(&self) -> Result<Verified, Fault> {
         if self.client.is_account_owned() {
             return self.verify_in_account(Verified::Untold).await;

@@ -17,6 +17,8 @@ pub(super) struct Page<T> {
     pub(super) items: Vec<T>,
     /// Whether no further page is needed.
     pub(super) last: bool,
+    /// How many items a page holds, if the answer tells.
+    pub(super) size: Option<u64>,
 }
 
 /// An error as Cloudflare writes it.
@@ -120,6 +122,7 @@ fn page<T>(
     Ok(Page {
         items,
         last: is_last(&info, count),
+        size: info.per_page.filter(|&size| size > 0),
     })
 }
 
@@ -208,6 +211,35 @@ pub(super) fn records(hostname: &str, body: &[u8]) -> Result<Page<Record>, Strin
     })
 }
 
+/// An entry in a list of a whole zone.
+pub(super) enum Entry {
+    /// An address record.
+    Record(Record),
+    /// A record of this name that is not readable.
+    Unreadable(String),
+    /// A record of another type.
+    Other,
+}
+
+/// All of a list of a whole zone. Whether a record that is nobody's concern is
+/// readable must not matter; one without a name could be anybody's.
+pub(super) fn entries(body: &[u8]) -> Result<Page<Entry>, String> {
+    page(body, |value| {
+        let name = value.get("name").and_then(Value::as_str).map(canonical);
+        match (read_record(value), name) {
+            (Ok(Some(record)), _) => Ok(Some(Entry::Record(record))),
+            (Ok(None), _) => Ok(Some(Entry::Other)),
+            (Err(_), Some(name)) => Ok(Some(Entry::Unreadable(name))),
+            (Err(text), None) => Err(text),
+        }
+    })
+}
+
+/// A hostname in the one form in which hostnames are compared.
+fn canonical(name: &str) -> String {
+    name.trim_end_matches('.').to_ascii_lowercase()
+}
+
 /// The one record of an answer.
 pub(super) fn record(body: &[u8]) -> Result<Record, String> {
     read_record(envelope(body)?.result)?
@@ -255,7 +287,7 @@ fn read_record(value: Value) -> Result<Option<Record>, String> {
     let ttl = wire.ttl.max(0.0) as u32;
     Ok(Some(Record {
         id: wire.id,
-        hostname: wire.name.trim_end_matches('.').to_ascii_lowercase(),
+        hostname: canonical(&wire.name),
         kind,
         content: wire.content,
         proxied: wire.proxied,
@@ -384,6 +416,19 @@ mod tests {
     }
 
     #[test]
+    fn a_record_that_is_not_readable_spoils_its_name_and_no_other() {
+        let body = br#"{"success":true,"errors":[],"result":[
+            {"id":"1","type":"A","name":"a.example.com","content":"192.0.2.1"},
+            {"id":7,"type":"A","name":"B.example.com","content":"192.0.2.2"}]}"#;
+        let [Entry::Record(_), Entry::Unreadable(name)] = &entries(body).unwrap().items[..] else {
+            panic!()
+        };
+        assert_eq!(name, "b.example.com");
+        let nameless = br#"{"success":true,"errors":[],"result":[{"id":"1","type":"A"}]}"#;
+        assert!(entries(nameless).is_err());
+    }
+
+    #[test]
     fn other_types_and_names_are_passed_over_and_kept_fields_are_compared_without_noise() {
         let body = br#"{"success":true,"errors":[],"messages":[],"result":[
             {"id":"1","type":"A","name":"WWW.example.com","content":"192.0.2.10","proxied":true,"ttl":1,
@@ -394,6 +439,14 @@ mod tests {
             "result_info":{"page":1,"per_page":100,"count":3,"total_count":3,"total_pages":1}}"#;
         let page = records("www.example.com", body).unwrap();
         assert!(page.last);
+        assert_eq!(page.size, Some(100));
+        let all = entries(body).unwrap().items;
+        let kinds = all.iter().map(|entry| match entry {
+            Entry::Record(record) => record.id.clone(),
+            Entry::Unreadable(name) => name.clone(),
+            Entry::Other => "other".into(),
+        });
+        assert_eq!(kinds.collect::<Vec<_>>(), ["1", "3", "other"]);
         let [record] = page.items.as_slice() else {
             panic!()
         };

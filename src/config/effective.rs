@@ -57,6 +57,12 @@ impl Config {
         let timeout = durations::show(self.cloudflare.timeout);
         writeln!(out, "timeout = \"{timeout}\"")?;
         writeln!(out, "requests_per_5m = {}", self.cloudflare.requests_per_5m)?;
+        writeln!(out, "max_batch = {}", self.cloudflare.max_batch)?;
+        let files = self.cloudflare.zone_tokens.iter();
+        let files: Vec<_> = files
+            .map(|own| format!("{:?} = {:?}", own.written, own.file))
+            .collect();
+        writeln!(out, "zone_token_files = {{{}}}", files.join(", "))?;
 
         writeln!(out, "\n[probe]\nmax_in_flight = {}", self.max_in_flight)?;
         self.write_guard(out)?;

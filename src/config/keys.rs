@@ -91,6 +91,8 @@ pub const KEYS: &[Key] = &[
     key("cloudflare", "api_url", Kind::Text, r#""https://api.cloudflare.com/client/v4""#),
     key("cloudflare", "timeout", Kind::Duration(SOME), r#""10s""#),
     key("cloudflare", "requests_per_5m", Kind::Count(10, 1_000_000), "1200"),
+    key("cloudflare", "max_batch", Kind::Count(1, 3500), "200"),
+    key("cloudflare", "zone_token_files", Kind::Table, "{}"),
 
     key("probe", "kind", Kind::Choice(&["https", "http", "tcp"]), r#""https""#),
     key("probe", "port", Kind::Count(0, 65535), "0"),

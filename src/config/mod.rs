@@ -66,6 +66,7 @@ pub fn load(
         warnings: Vec::new(),
     };
     guard::warn_of_origins(&reading, &config.guard, &config.sites);
+    sections::check_zone_tokens(&reading, &config.cloudflare, &config.sites);
     let warnings = reading.finish()?;
     Ok(Config { warnings, ..config })
 }
@@ -124,8 +125,25 @@ pub struct Cloudflare {
     pub api_url: String,
     /// Time limit of one request.
     pub timeout: Duration,
-    /// Cloudflare's budget for the token, in requests per 300 s.
+    /// Cloudflare's budget for a token, in requests per 300 s.
     pub requests_per_5m: u32,
+    /// How many records may change in one call.
+    pub max_batch: usize,
+    /// Zones with a token of their own.
+    pub zone_tokens: Vec<ZoneToken>,
+}
+
+/// The token of one zone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ZoneToken {
+    /// The zone, as sites name it.
+    pub zone: Zone,
+    /// The same as it was written.
+    pub written: String,
+    /// Where the token is, read again every minute.
+    pub file: PathBuf,
+    /// What the file held at start.
+    pub value: Secret,
 }
 
 /// Where the API token comes from.
@@ -135,6 +153,17 @@ pub enum TokenSource {
     Value(Secret),
     /// A file, read again every minute; the value is what it held at start.
     File(PathBuf, Secret),
+}
+
+impl TokenSource {
+    /// The file, if it is one.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            TokenSource::Value(_) => None,
+            TokenSource::File(path, _) => Some(path),
+        }
+    }
 }
 
 /// `[guard]`: what holds over all sites.

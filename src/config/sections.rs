@@ -3,11 +3,21 @@
 use super::read::Reading;
 use super::scope::Scope;
 use super::sites::matchers;
-use super::values::{any_entries, text};
-use super::{Alerts, Cloudflare, Notify, Secret, Server, State, TokenSource};
+use super::values::{any_entries, describe, text};
+use super::{
+    Alerts, Cloudflare, Notify, Secret, Server, Site, State, TokenSource, Zone, ZoneToken,
+};
+use figment::value::Value;
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The key with the tokens of single zones.
+const ZONE_TOKENS: &str = "zone_token_files";
+
+const NO_FILE_BUT_A_TOKEN: &str =
+    "names no file and looks like a token itself: write the token into a file and name that";
 
 pub(super) fn server(reading: &Reading) -> Server {
     let scope = Scope::new(reading, "server");
@@ -34,6 +44,76 @@ pub(super) fn cloudflare(reading: &Reading) -> Cloudflare {
         api_url,
         timeout: scope.duration("timeout"),
         requests_per_5m: scope.count("requests_per_5m"),
+        max_batch: scope.count("max_batch"),
+        zone_tokens: zone_tokens(&scope),
+    }
+}
+
+/// The tokens of single zones.
+fn zone_tokens(scope: &Scope) -> Vec<ZoneToken> {
+    let Some((table, key)) = scope.find(ZONE_TOKENS) else {
+        return Vec::new();
+    };
+    let Some(dict) = table.as_dict() else {
+        let sentence = format!(
+            "must be a table such as {{ \"example.com\" = \"token-file\" }}, not {}",
+            describe(table)
+        );
+        scope.fault(ZONE_TOKENS, sentence);
+        return Vec::new();
+    };
+    let token = |(zone, value): (&String, &Value)| {
+        let read = zone_token(scope.reading, zone, value);
+        let fault = |sentence| {
+            scope
+                .reading
+                .fault_at(value, format!("{key}.{zone}"), sentence)
+        };
+        read.map_err(fault).ok()
+    };
+    dict.iter().filter_map(token).collect()
+}
+
+fn zone_token(reading: &Reading, written: &str, value: &Value) -> Result<ZoneToken, String> {
+    let name = text(value)?;
+    if name.is_empty() {
+        return Err("is empty: name the file that holds the zone's token".into());
+    }
+    let file = reading.path(name);
+    if looks_like_token(name) && !file.exists() {
+        // Not repeated, and so not named either.
+        return Err(NO_FILE_BUT_A_TOKEN.into());
+    }
+    let lower = written.trim_end_matches('.').to_ascii_lowercase();
+    let is_id = lower.len() == 32 && lower.bytes().all(|b| b.is_ascii_hexdigit());
+    Ok(ZoneToken {
+        zone: if is_id {
+            Zone::Id(lower)
+        } else {
+            Zone::Name(lower)
+        },
+        written: written.to_owned(),
+        value: read_token_file(&file)?,
+        file,
+    })
+}
+
+/// A token for a zone that no site is in would never be used.
+pub(super) fn check_zone_tokens(reading: &Reading, cloudflare: &Cloudflare, sites: &[Arc<Site>]) {
+    let scope = Scope::new(reading, "cloudflare");
+    let mut seen = HashSet::new();
+    for own in &cloudflare.zone_tokens {
+        let written = &own.written;
+        if !sites.iter().any(|site| site.zone == own.zone) {
+            let sentence = format!(
+                "no site is in the zone {written:?}: write it as the sites' zone or zone_id, or leave it out"
+            );
+            scope.fault(ZONE_TOKENS, sentence);
+        }
+        if !seen.insert(&own.zone) {
+            let sentence = format!("{written:?} is there twice, in different case: keep one");
+            scope.fault(ZONE_TOKENS, sentence);
+        }
     }
 }
 
@@ -205,11 +285,7 @@ fn token_file(scope: &Scope, name: &str) -> Option<(PathBuf, Secret)> {
         Ok(token) => Some((path, token)),
         Err(_) if looks_like_token(&scope.text(name)) && !path.exists() => {
             // Not repeated, and so not named either.
-            scope.fault(
-                name,
-                "names no file and looks like a token itself: write the token into a file and name that"
-                    .into(),
-            );
+            scope.fault(name, NO_FILE_BUT_A_TOKEN.into());
             None
         }
         Err(sentence) => {

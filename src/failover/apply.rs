@@ -94,7 +94,9 @@ impl SiteLoop {
         let number = self.count(&decision);
         self.expected = Some(self.places[to].to_string());
         self.forget_read();
-        let written = self.tools.dns.write(&self.site.zone, &changes, until).await;
+        let urgency = urgency(&decision);
+        let dns = self.tools.dns.clone();
+        let written = dns.write(&self.site.zone, &changes, urgency, until).await;
         let switch = Switch {
             changes,
             to: self.places[to].clone(),
@@ -134,7 +136,7 @@ impl SiteLoop {
         until: Instant,
     ) -> Result<Reading, Carried> {
         let seen = self.reading.as_ref().map(|r| r.holding.clone());
-        if let Err(text) = self.read_again(until).await {
+        if let Err(text) = self.read_again(urgency(decision), until).await {
             return Err(Carried::Over(unavailable(decision.clone(), &text), false));
         }
         if self.stale_reads > 0 {
@@ -236,7 +238,7 @@ impl SiteLoop {
     ) {
         warn!(site = %self.site.name, "{}: could not confirm the change: {text}; reading the record again", self.site.name);
         let role = target(decision);
-        let read = self.read_again(until).await;
+        let read = self.read_again(urgency(decision), until).await;
         let place = self.reading.as_ref().and_then(|r| r.place(&self.places));
         match read {
             Ok(()) if place == Some(&switch.to) => {
@@ -430,16 +432,11 @@ impl SiteLoop {
     }
 
     /// Reads the record now. What it shows becomes the reading.
-    async fn read_again(&mut self, until: Instant) -> Result<(), String> {
+    async fn read_again(&mut self, urgency: Urgency, until: Instant) -> Result<(), String> {
         let answer = self
             .tools
             .dns
-            .read(
-                &self.site.zone,
-                &self.site.hostnames,
-                Urgency::Flight,
-                until,
-            )
+            .read(&self.site.zone, &self.site.hostnames, urgency, until)
             .await;
         let failed = answer.as_ref().err().map(|fault| fault.0.clone());
         self.take_answer(answer).await;
@@ -470,6 +467,15 @@ fn left_main(decision: &Decision) -> bool {
     let main = decision.pin.as_ref().map_or(Role::Main, |(role, _)| *role);
     let from = decision.record.as_ref().map(|at| at.role);
     is_flight(decision.reason) && from == Some(main)
+}
+
+/// How much depends on the calls that carry a decision out.
+fn urgency(decision: &Decision) -> Urgency {
+    if decision.reason == Reason::Switch(SwitchKind::Failback) {
+        Urgency::Return
+    } else {
+        Urgency::Flight
+    }
 }
 
 fn target(decision: &Decision) -> Role {

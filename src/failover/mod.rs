@@ -86,7 +86,9 @@ pub struct Change {
 pub enum Urgency {
     /// The regular look at a record.
     Steady,
-    /// A dead origin is to be left.
+    /// A site goes back to MAIN.
+    Return,
+    /// A dead origin is to be left, or a person's pin carried out.
     Flight,
 }
 
@@ -119,17 +121,21 @@ pub trait Dns: Send + Sync + 'static {
         until: Instant,
     ) -> BoxFuture<'a, Result<Vec<Record>, Unavailable>>;
 
-    /// Changes the content of records of one zone: all of them or none.
+    /// Changes the content of records of one zone: all of them or none. They
+    /// may travel together with other sites' changes; what becomes of them is
+    /// this site's own.
     fn write<'a>(
         &'a self,
         zone: &'a Zone,
         changes: &'a [Change],
+        urgency: Urgency,
         until: Instant,
     ) -> BoxFuture<'a, Written>;
 
-    /// How long to wait between steady reads of one site's names, so that the
-    /// budget is never eaten by looking.
-    fn pace(&self, interval: Duration) -> Duration;
+    /// How long until a site of this zone that wants a steady read every
+    /// `interval` is to ask next, so that the budget is never eaten by looking.
+    /// Sites of one zone are given the same moment: one answer serves them all.
+    fn pace(&self, zone: &Zone, interval: Duration) -> Duration;
 
     /// A number that changes when it may be worth asking again at once what
     /// was refused: with another token.

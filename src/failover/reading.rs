@@ -173,7 +173,10 @@ impl SiteLoop {
 
     /// The next read is the routine one, unless a switch is verified before.
     pub(super) fn plan_read(&mut self) {
-        let interval = self.tools.dns.pace(self.site.probe.interval);
+        let interval = self
+            .tools
+            .dns
+            .pace(&self.site.zone, self.site.probe.interval);
         self.next_read = self.tools.clock.moment() + interval;
         if let Some(at) = self.verify_at {
             self.read_no_later_than(at);

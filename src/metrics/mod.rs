@@ -22,9 +22,31 @@ use tracing::debug;
 /// What becomes of a request to an Alertmanager.
 const NOTIFIED: [&str; 2] = ["sent", "failed"];
 
+/// What shares calls to Cloudflare.
+const SHARED: [&str; 2] = ["read", "write"];
+
+/// What is to be seen of the budget of one of Cloudflare's tokens, in calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BudgetSeen {
+    /// Its name: `default`, or a zone as the configuration has it.
+    pub token: String,
+    /// In 5 minutes, as configured.
+    pub limit: usize,
+    /// Ours of the last 5 minutes, and those known to be others'.
+    pub used: usize,
+    /// Others' in Cloudflare's present window.
+    pub foreign: usize,
+    /// What Cloudflare last said was left.
+    pub remaining: Option<u64>,
+}
+
+/// Tells of all budgets.
+pub type TellBudgets = Box<dyn Fn() -> Vec<BudgetSeen> + Send + Sync>;
+
 /// The metrics of the process and of all sites.
 pub struct Metrics {
     registry: Registry,
+    budgets: Mutex<Option<TellBudgets>>,
     process: Arc<Process>,
     /// By name, as they are written.
     sites: Mutex<BTreeMap<Arc<str>, Arc<SiteMetrics>>>,
@@ -42,6 +64,7 @@ impl Metrics {
         let metrics = Metrics {
             process: Arc::new(Process::new(&registry)),
             sites: Mutex::default(),
+            budgets: Mutex::new(None),
             registry,
         };
         metrics.start();
@@ -57,6 +80,9 @@ impl Metrics {
         for result in NOTIFIED {
             self.process.notifications.with_label_values(&[result]);
         }
+        for kind in SHARED {
+            self.process.cloudflare_shared.with_label_values(&[kind]);
+        }
         let process = prometheus::process_collector::ProcessCollector::for_self();
         self.registry
             .register(Box::new(process))
@@ -66,6 +92,7 @@ impl Metrics {
     /// The metrics in text format 0.0.4.
     #[must_use]
     pub fn text(&self) -> Vec<u8> {
+        self.refresh_budgets();
         let mut text = Vec::with_capacity(16 * 1024);
         if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
             debug!("metrics could not be written: {error}");
@@ -143,11 +170,57 @@ impl Metrics {
         gauge.with_label_values::<&str>(&[]).set(i64::from(up));
     }
 
-    /// What Cloudflare says is left of the budget.
-    pub fn ratelimit_remaining(&self, calls: u64) {
-        let calls = i64::try_from(calls).unwrap_or(i64::MAX);
-        let gauge = &self.process.ratelimit_remaining;
-        gauge.with_label_values::<&str>(&[]).set(calls);
+    /// From now on this tells of the budgets, whenever metrics are written.
+    pub fn show_budgets(&self, tell: TellBudgets) {
+        let mut budgets = self.budgets.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = budgets.replace(tell);
+        let Some(before) = before else { return };
+        let now: Vec<_> = budgets.iter().flat_map(|tell| tell()).collect();
+        for gone in before() {
+            if !now.iter().any(|seen| seen.token == gone.token) {
+                self.forget_budget(&gone.token);
+            }
+        }
+    }
+
+    fn forget_budget(&self, token: &str) {
+        let gauges = [
+            &self.process.budget_limit,
+            &self.process.budget_used,
+            &self.process.budget_foreign,
+        ];
+        for gauge in gauges {
+            // It may never have been written.
+            let _ = gauge.remove_label_values(&[token]);
+        }
+    }
+
+    /// Time alone changes what is used of a budget: it is looked at anew.
+    fn refresh_budgets(&self) {
+        let budgets = self.budgets.lock().unwrap_or_else(PoisonError::into_inner);
+        let all: Vec<BudgetSeen> = budgets.iter().flat_map(|tell| tell()).collect();
+        let count = |calls: usize| i64::try_from(calls).unwrap_or(i64::MAX);
+        for seen in &all {
+            let label = &[seen.token.as_str()];
+            let process = &self.process;
+            let set = |gauge: &prometheus::IntGaugeVec, calls| {
+                gauge.with_label_values(label).set(count(calls));
+            };
+            set(&process.budget_limit, seen.limit);
+            set(&process.budget_used, seen.used);
+            set(&process.budget_foreign, seen.foreign);
+        }
+        if let Some(least) = all.iter().filter_map(|seen| seen.remaining).min() {
+            let gauge = &self.process.ratelimit_remaining;
+            let least = i64::try_from(least).unwrap_or(i64::MAX);
+            gauge.with_label_values::<&str>(&[]).set(least);
+        }
+    }
+
+    /// So many reads or changes (`kind`) needed no call of their own.
+    pub fn cloudflare_shared(&self, kind: &'static str, calls: usize) {
+        let counter = &self.process.cloudflare_shared;
+        counter.with_label_values(&[kind]).inc_by(calls as u64);
     }
 
     /// Whether Cloudflare's API token is in force and reads every zone.

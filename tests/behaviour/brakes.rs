@@ -143,8 +143,11 @@ async fn the_last_switch_of_the_budget_is_kept_for_a_flight() {
     // There and back: two of three.
     to_backup(&world, &server).await;
     world.revive_main().await;
+    // Its row is there before it is sent.
     decided(&server, SITE, "failback").await;
-    assert!(world.on_main());
+    server
+        .wait_until("it is sent", async || world.on_main())
+        .await;
     // The third is a flight.
     to_backup(&world, &server).await;
     world.revive_main().await;

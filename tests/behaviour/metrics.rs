@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 
 /// Name, type, labels; `true` where it is there from the start.
-const CONTRACT: [(&str, &str, &str, bool); 37] = [
+const CONTRACT: [(&str, &str, &str, bool); 41] = [
     ("build_info", "gauge", "revision version", true),
     ("config_last_reload_successful", "gauge", "", true),
     (
@@ -53,6 +53,10 @@ const CONTRACT: [(&str, &str, &str, bool); 37] = [
     ),
     ("cloudflare_up", "gauge", "", true),
     ("cloudflare_ratelimit_remaining", "gauge", "", false),
+    ("cloudflare_budget_limit_calls", "gauge", "token", true),
+    ("cloudflare_budget_used_calls", "gauge", "token", true),
+    ("cloudflare_budget_foreign_calls", "gauge", "token", true),
+    ("cloudflare_shared_total", "counter", "kind", true),
     ("cloudflare_token_valid", "gauge", "", false),
     (
         "cloudflare_token_expiry_timestamp_seconds",

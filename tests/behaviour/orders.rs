@@ -612,7 +612,7 @@ async fn the_brake_holds_what_leaves_together_until_it_is_released() {
     server
         .wait_until("three are held", async || count(&server).await == two)
         .await;
-    assert_eq!(world.cloudflare.writes(), 2);
+    assert_eq!(world.changes_sent(), 2);
 
     // One by name, and then the rest.
     let sites = server.sites().await;

@@ -268,7 +268,7 @@ async fn a_webhook_is_answered_while_many_sites_are_confirmed() {
     let answer = post_alerts(&server, "", json!(alerts)).await;
     assert_eq!(answer["accepted"].as_array().unwrap().len(), 50);
     // A confirmation takes a second and more; none was waited for.
-    let moved = || world.cloudflare.writes();
+    let moved = || world.changes_sent();
     assert!(moved() == 0 || begun.elapsed() > Duration::from_secs(1));
     server
         .wait_until("all are moved", async || moved() == 50)

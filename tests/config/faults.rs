@@ -92,6 +92,12 @@ fn sections_say_what_to_write_instead() {
         ("api_url = \"https://me:pw@a/\"", format!("cloudflare.api_url: holds a user or a password: {url}")),
         ("api_url = \"https://a/?b\"", format!(r#"cloudflare.api_url: "https://a/?b" holds a `?` or a `#`: {url}"#)),
         ("requests_per_5m = 9", "cloudflare.requests_per_5m: must be a whole number from 10 to 1000000, not 9".into()),
+        ("max_batch = 0", "cloudflare.max_batch: must be a whole number from 1 to 3500, not 0".into()),
+        ("zone_token_files = \"t\"", r#"cloudflare.zone_token_files: must be a table such as { "example.com" = "token-file" }, not "t""#.into()),
+        ("zone_token_files = { \"example.com\" = 7 }", r#"cloudflare.zone_token_files.example.com: must be text, not 7: write "7" in quotes"#.into()),
+        ("zone_token_files = { \"example.com\" = \"\" }", "cloudflare.zone_token_files.example.com: is empty: name the file that holds the zone's token".into()),
+        ("zone_token_files = { \"example.com\" = \"gone\" }", "cloudflare.zone_token_files.example.com: cannot read DIR/gone (No such file or directory (os error 2)): name a readable file that holds the token".into()),
+        ("zone_token_files = { \"example.com\" = \"hush56789-123456789_123456789hush\" }", "cloudflare.zone_token_files.example.com: names no file and looks like a token itself: write the token into a file and name that".into()),
         ("[alerts]\nwatchdog = ['alertname']", r#"alerts.watchdog: "alertname" has no `=`, `!=`, `=~` or `!~` after the label's name"#.into()),
         ("[alerts]\nwatchdog_timeout = \"0s\"", r#"alerts.watchdog_timeout: must be longer than zero, not "0s": write at least "1ms""#.into()),
         ("[alerts]\nsite_label = \" \"", r#"alerts.site_label: is empty: write a label's name such as "site""#.into()),
@@ -313,7 +319,7 @@ fn a_fault_is_one_line_whatever_it_repeats() {
     let cases = [
         (
             r#""a\nb" = 1"#,
-            r"cloudflare: unknown key `cloudflare.a\nb`; there are `api_token_file`, `api_token`, `api_url`, `timeout`, `requests_per_5m`",
+            r"cloudflare: unknown key `cloudflare.a\nb`; there are `api_token_file`, `api_token`, `api_url`, `timeout`, `requests_per_5m`, `max_batch`, `zone_token_files`",
         ),
         (
             "[alerts]\nwatchdog = '''a=\"b\nc'''",

@@ -21,6 +21,8 @@ fn a_key_left_out_has_its_default() {
         "https://api.cloudflare.com/client/v4"
     );
     assert_eq!(config.cloudflare.requests_per_5m, 1200);
+    assert_eq!(config.cloudflare.max_batch, 200);
+    assert!(config.cloudflare.zone_tokens.is_empty());
     assert_eq!(config.max_in_flight, 256);
     assert_eq!(config.alerts.ttl, seconds(900));
     assert_eq!(config.alerts.watchdog_timeout, seconds(900));
@@ -275,6 +277,37 @@ fn the_watchdog_is_any_alert_or_none() {
         let found = watchdog("", &[(name, text)]);
         assert_eq!(found, ["alertname=\"Beat\""], "{text}");
     }
+}
+
+#[test]
+fn a_zone_may_have_a_token_of_its_own() {
+    let folder = TempDir::new().unwrap();
+    std::fs::write(folder.path().join("own"), " hush2 \n").unwrap();
+    let load = |zones: &str| {
+        let cloudflare = format!("[cloudflare]\napi_token = \"hush1\"\n{zones}");
+        load_in(folder.path(), &format!("{cloudflare}\n{SITE}"), &[])
+    };
+    let config = load("zone_token_files = { \"Example.COM\" = \"own\" }").unwrap();
+    let [own] = config.cloudflare.zone_tokens.as_slice() else {
+        panic!("{:?}", config.cloudflare.zone_tokens)
+    };
+    assert_eq!(own.zone, Zone::Name("example.com".into()));
+    assert_eq!(own.written, "Example.COM");
+    assert_eq!(own.file, folder.path().join("own"));
+    assert_eq!(own.value.expose(), "hush2");
+    let told = config.effective();
+    assert!(
+        told.contains("zone_token_files = {\"Example.COM\" = "),
+        "{told}"
+    );
+    assert!(!told.contains("hush"), "{told}");
+    let fault = |zones: &str| load(zones).unwrap_err().to_string();
+    let unknown = fault("zone_token_files = { \"example.net\" = \"own\" }");
+    let sentence = "cloudflare.zone_token_files: no site is in the zone \"example.net\": \
+                    write it as the sites' zone or zone_id, or leave it out";
+    assert!(unknown.ends_with(sentence), "{unknown}");
+    let zones = "zone_token_files = { \"example.com\" = \"own\", \"EXAMPLE.com\" = \"own\" }";
+    assert!(fault(zones).ends_with("is there twice, in different case: keep one"));
 }
 
 #[test]

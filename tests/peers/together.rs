@@ -67,16 +67,16 @@ async fn of_fifty_sites_that_go_down_together_the_brake_holds_most_until_it_is_r
     let mut server = many(&world, 50).await;
     all_die(&world, &server, 50).await;
     moved(&server, 5, 45).await;
-    assert_eq!(world.cloudflare.writes(), 5);
+    assert_eq!(world.changes_sent(), 5);
     // A restart does not forget who has left.
     server = server.restart().await;
     moved(&server, 0, 45).await;
-    assert_eq!(world.cloudflare.writes(), 5);
+    assert_eq!(world.changes_sent(), 5);
 
     let reply = call(&server, "POST", "/api/v1/brake/release").await;
     assert_eq!(reply.json()["released"].as_array().unwrap().len(), 45);
     moved(&server, 45, 0).await;
-    assert_eq!(world.cloudflare.writes(), 50);
+    assert_eq!(world.changes_sent(), 50);
 }
 
 /// 20. orchestrator#206: a block that had to be lifted by hand, or outlived what it was for.
@@ -94,5 +94,5 @@ async fn the_brake_lets_the_others_go_as_its_window_slides() {
         "{:?}",
         full.elapsed()
     );
-    assert_eq!(world.cloudflare.writes(), 6);
+    assert_eq!(world.changes_sent(), 6);
 }

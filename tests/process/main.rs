@@ -11,6 +11,7 @@ mod saying;
 mod service;
 mod silence;
 mod state;
+mod together;
 mod token;
 
 #[path = "../support/mod.rs"]

@@ -329,6 +329,95 @@ async fn a_revoked_token_stops_the_calls_until_it_is_given_back() {
     world.assert_published(true);
 }
 
+/// A world with a second zone, whose token is in the file `own`.
+fn two_tokens(world: &mut World) {
+    let zone = world.cloudflare.add_zone("example.net");
+    let spec = RecordSpec::new("A", "www.example.net", &world.main_ip());
+    world.cloudflare.add_record(&zone, spec.proxied());
+    let only_there = TokenSpec::new(OWN, Permission::None).zone(&zone, Permission::Edit);
+    world.cloudflare.add_token(only_there);
+    world.cloudflare.set_token(TOKEN, |token| {
+        token.zones.insert(zone, Permission::None);
+    });
+    std::fs::write(world.folder.path("own"), OWN).unwrap();
+    world.cloudflare_keys = "zone_token_files = { \"example.net\" = \"own\" }".into();
+    world.more = world.site_named("net", "www.example.net");
+}
+
+const OWN: &str = "a-token-for-one-zone-alone";
+
+#[tokio::test]
+async fn a_zone_with_a_token_of_its_own_stands_and_falls_with_it() {
+    let mut world = World::new().await;
+    two_tokens(&mut world);
+    let server = world.serve_on_main().await;
+    server.wait_reason("net", "on_main").await;
+    wait_valid(&server, Some(1.0)).await;
+    let metrics = server.metrics().await;
+    for token in ["default", "example.net"] {
+        let used = metrics.get("cloudflare_budget_used_calls", &[("token", token)]);
+        assert!(used >= Some(2.0), "{token}: {used:?}");
+    }
+
+    assert!(world.cloudflare.remove_token(OWN));
+    world.kill_main().await;
+    let decision = server.decision_on_alert("www", "firing").await;
+    assert_eq!(decision["result"], "confirmed", "{decision}");
+    let decision = server.decision_on_alert("net", "firing").await;
+    assert_eq!(decision["reason"], "cloudflare_unavailable", "{decision}");
+    wait_valid(&server, Some(0.0)).await;
+    let place =
+        "put a valid API token (not a global key) into cloudflare.zone_token_files of example.net";
+    server.wait_log(place).await;
+
+    let fresh = "another-token-for-that-zone";
+    world
+        .cloudflare
+        .add_token(TokenSpec::new(fresh, Permission::Edit));
+    std::fs::write(world.folder.path("own"), fresh).unwrap();
+    server.wait_reason("net", "main_down").await;
+    wait_valid(&server, Some(1.0)).await;
+    assert!(!server.log().contains(OWN) && !server.log().contains(fresh));
+}
+
+#[tokio::test]
+async fn somebody_else_who_uses_the_token_is_warned_of_once() {
+    let world = World::new().await;
+    world
+        .cloudflare
+        .configure(|options| options.limits.per_token = 200);
+    let config = world.config();
+    world
+        .folder
+        .configure(&config.replace("requests_per_5m = 100000", "requests_per_5m = 200"));
+    let server = world.folder.serve().await;
+    server.wait_reason("www", "on_main").await;
+    let client = reqwest::Client::new();
+    for _ in 0..60 {
+        let url = format!("{}/zones", world.cloudflare.url());
+        let answer = client.get(url).bearer_auth(TOKEN).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+    }
+    let foreign = async || {
+        let metrics = server.metrics().await;
+        metrics.get("cloudflare_budget_foreign_calls", &[("token", "default")])
+    };
+    server
+        .wait_until("it is seen", async || foreign().await == Some(60.0))
+        .await;
+    let said = "somebody else uses the budget of the Cloudflare token in cloudflare.api_token_file: \
+                60 of 200 calls in 5 minutes are not ours";
+    server.wait_log(said).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(server.log().matches("somebody else uses").count(), 1);
+    let throttled = world
+        .cloudflare
+        .requests()
+        .into_iter()
+        .filter(|r| r.status == Some(429));
+    assert_eq!(throttled.count(), 0);
+}
+
 #[tokio::test]
 async fn another_token_in_the_file_ends_the_wait() {
     let world = World::new().await;

@@ -147,3 +147,19 @@ async fn older_members_come_in_every_other_answer_if_wanted() {
     }
     assert_eq!(with, 2);
 }
+
+#[tokio::test]
+async fn pages_can_be_kept_small() {
+    let world = World::with(Options {
+        largest_page: 100,
+        ..Options::default()
+    });
+    let refused = world
+        .get(&format!("{}?per_page=101", world.records()))
+        .await;
+    assert_eq!((refused.status, refused.codes()), (400, vec![1004]));
+    let taken = world
+        .get(&format!("{}?per_page=100", world.records()))
+        .await;
+    assert_eq!(taken.json["result_info"]["per_page"], 100);
+}

@@ -635,6 +635,15 @@ impl World {
         all.into_iter().filter(Logged::is_write).collect()
     }
 
+    /// How many records were to be changed; several may have gone in one call.
+    pub fn changes_sent(&self) -> usize {
+        let changes = |request: &Logged| {
+            let patches = request.json().map(|body| body["patches"].clone());
+            patches.map_or(1, |patches| patches.as_array().map_or(1, Vec::len))
+        };
+        self.write_requests().iter().map(changes).sum()
+    }
+
     /// Every request is one that Cloudflare publishes, and so is every answer
     /// if `answers_too`: not where they were broken on purpose.
     pub fn assert_published(&self, answers_too: bool) {

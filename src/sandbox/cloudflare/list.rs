@@ -60,17 +60,19 @@ impl Query {
     }
 
     /// One page of `items` in the envelope.
-    fn page(
+    fn page<T>(
         &self,
-        items: &[Value],
+        items: &[T],
+        show: impl Fn(&T) -> Value,
         (default, lowest, highest): (usize, usize, usize),
     ) -> Result<Answer, ApiError> {
         let page = self.number("page", 1, 1, usize::MAX)?;
         let per_page = self.number("per_page", default, lowest, highest)?;
-        let shown: Vec<&Value> = items
+        let shown: Vec<Value> = items
             .iter()
             .skip((page - 1).saturating_mul(per_page))
             .take(per_page)
+            .map(show)
             .collect();
         let body = json!({
             "success": true,
@@ -95,6 +97,7 @@ pub(super) fn records(
     records: &[Arc<Record>],
     query: &Query,
     extra: bool,
+    largest_page: usize,
 ) -> Result<Answer, ApiError> {
     let mut found: Vec<&Arc<Record>> = records
         .iter()
@@ -114,8 +117,8 @@ pub(super) fn records(
         let by = compare(a, b, &order);
         if query.descending() { by.reverse() } else { by }
     });
-    let items: Vec<Value> = found.iter().map(|r| zone.record_json(r, extra)).collect();
-    query.page(&items, (100, 1, 5_000_000))
+    let show = |record: &&Arc<Record>| zone.record_json(record, extra);
+    query.page(&found, show, (100.min(largest_page), 1, largest_page))
 }
 
 fn compare(a: &Record, b: &Record, order: &str) -> Ordering {
@@ -254,8 +257,7 @@ pub(super) fn zones(
     if query.descending() {
         found.reverse();
     }
-    let items: Vec<Value> = found.iter().map(|z| show(z)).collect();
-    query.page(&items, (20, 5, 50))
+    query.page(&found, |zone| show(zone), (20, 5, 50))
 }
 
 /// A zone's filters carry their operator in the value: `contains:example`.

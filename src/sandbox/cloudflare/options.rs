@@ -94,6 +94,9 @@ pub struct Options {
     /// Put members into every other answer that only older answers had:
     /// `zone_id`, `zone_name`, `locked`.
     pub extra_members: bool,
+    /// Records on one page of a list at most; a client that asks for more is
+    /// refused (400).
+    pub largest_page: usize,
     /// How many requests are too many.
     pub limits: RateLimits,
     /// How long every answer takes.
@@ -115,6 +118,7 @@ impl Default for Options {
             identical_patch_bumps_modified: true,
             delete_envelope: true,
             extra_members: false,
+            largest_page: 5_000_000,
             limits: RateLimits::default(),
             latency: Duration::ZERO,
             propagation: Duration::ZERO,

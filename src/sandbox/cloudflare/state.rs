@@ -264,7 +264,8 @@ impl State {
             Route::Zone(_) => Ok(Answer::result(zone()?.to_json(self.options.plan))),
             Route::Records(_) => {
                 let zone = zone()?;
-                list::records(zone, zone.as_of(lag, now), &request.query, extra)
+                let largest = self.options.largest_page;
+                list::records(zone, zone.as_of(lag, now), &request.query, extra, largest)
             }
             Route::Record(_, id) => {
                 let zone = zone()?;

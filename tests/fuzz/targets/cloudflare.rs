@@ -6,7 +6,9 @@ mod common;
 
 use libfuzzer_sys::fuzz_target;
 use originswitch::failover::Record;
-use originswitch::fuzzing::cloudflare::{patched, record, records, said, zones};
+use originswitch::fuzzing::cloudflare::{
+    entries, patched, record, records, said, windows, zones,
+};
 use originswitch::rule::address::RecordType;
 use serde_json::Value;
 
@@ -35,6 +37,16 @@ fuzz_target!(|body: &[u8]| {
         }
         Err(fault) => common::one_line(&fault),
     }
+    match (entries(body), records(HOSTNAME, body)) {
+        (Ok((mut found, _)), Ok((by_name, _))) => {
+            found.retain(|record| record.hostname == HOSTNAME);
+            assert_eq!(found, by_name, "a list of all is no other list");
+        }
+        (Ok((_, unreadable)), Err(_)) => assert!(!unreadable.is_empty()),
+        (Err(fault), _) => common::one_line(&fault),
+    }
+    let header = String::from_utf8_lossy(body);
+    assert!(windows(&header, &header) <= header.matches(',').count() + 1);
     match patched(body) {
         Ok(found) => {
             let patches = value.as_ref().map(|value| &value["result"]["patches"]);

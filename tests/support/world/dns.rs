@@ -428,12 +428,13 @@ impl Dns for FakeDns {
         &'a self,
         _: &'a Zone,
         changes: &'a [Change],
+        _: Urgency,
         until: Instant,
     ) -> BoxFuture<'a, Written> {
         Box::pin(self.carry_out(changes, until))
     }
 
-    fn pace(&self, interval: Duration) -> Duration {
+    fn pace(&self, _: &Zone, interval: Duration) -> Duration {
         interval
     }
 
