@@ -3,6 +3,7 @@
 use crate::clock::Clock;
 use crate::cloudflare::{Cloudflare, TokenWatch};
 use crate::config::{self, Config, Site, Zone};
+use crate::crowd::{Crowds, resize};
 use crate::failover::{
     Change, Dns, Guard, Lookout, Record, SiteHandle, SiteLoop, Tools, Ttl, Unavailable, Urgency,
     Written,
@@ -176,6 +177,7 @@ struct Core {
     running: HashMap<Arc<str>, Running>,
     token: Option<TokenWatch>,
     places: Arc<Semaphore>,
+    crowds: Crowds,
     sites: watch::Sender<Arc<Sites>>,
     watchdog: Arc<Watchdog>,
     notifier: Arc<Notifier>,
@@ -305,7 +307,8 @@ impl Core {
             Cloudflare::new(&config.cloudflare, metrics.clone()).map_err(anyhow::Error::msg)?;
         let dns = Arc::new(Current::new(cloudflare));
         let places = Arc::new(Semaphore::new(config.max_in_flight));
-        let lookout = lookout(places.clone(), clock, probers);
+        let crowds = Crowds::new(config.max_per_address);
+        let lookout = lookout(places.clone(), crowds.clone(), clock, probers);
         let guard = Guard::start(&config.guard, store.clone(), &lookout, metrics.clone())
             .await
             .context("what holds over all sites cannot be read")?;
@@ -331,6 +334,7 @@ impl Core {
             running: HashMap::new(),
             token: None,
             places,
+            crowds,
             sites: watch::Sender::new(Arc::new(none)),
             watchdog,
             notifier,
@@ -408,6 +412,7 @@ impl Core {
             before.max_in_flight,
             self.config.max_in_flight,
         );
+        self.crowds.set(self.config.max_per_address);
         self.settings.send_replace(self.config.server.clone());
         let kept = self.start_sites(Some(())).await;
         if replaced {
@@ -597,8 +602,13 @@ pub(crate) fn many(sites: usize) -> String {
 
 /// What starts probers: real probes.
 #[must_use]
-pub fn lookout(places: Arc<Semaphore>, clock: &Clock, tasks: &TaskTracker) -> Lookout {
-    let probes = Probes::new();
+pub fn lookout(
+    places: Arc<Semaphore>,
+    crowds: Crowds,
+    clock: &Clock,
+    tasks: &TaskTracker,
+) -> Lookout {
+    let probes = Probes::among(crowds);
     let edges = probes.clone();
     Lookout {
         make: Arc::new(move |address, settings| probes.build(address, settings)),
@@ -607,20 +617,4 @@ pub fn lookout(places: Arc<Semaphore>, clock: &Clock, tasks: &TaskTracker) -> Lo
         clock: clock.clone(),
         tasks: tasks.clone(),
     }
-}
-
-/// Changes the number of probes that may be under way at once.
-fn resize(places: &Arc<Semaphore>, before: usize, now: usize) {
-    if now >= before {
-        places.add_permits(now - before);
-        return;
-    }
-    // Those in use are taken away as they come back.
-    let surplus = u32::try_from(before - now).unwrap_or(u32::MAX);
-    let places = places.clone();
-    tokio::spawn(async move {
-        if let Ok(taken) = places.acquire_many(surplus).await {
-            taken.forget();
-        }
-    });
 }

@@ -12,6 +12,7 @@ pub mod cli;
 pub mod clock;
 pub mod cloudflare;
 pub mod config;
+pub mod crowd;
 pub mod demo;
 pub mod ending;
 pub mod failover;

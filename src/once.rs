@@ -4,6 +4,7 @@ use crate::app::lookout;
 use crate::clock::Clock;
 use crate::cloudflare::Cloudflare;
 use crate::config::{Config, Site};
+use crate::crowd::Crowds;
 use crate::ending::{DONE, FAILED, USAGE, chain};
 use crate::failover::{Guard, SiteHandle, SiteLoop, Store, Tools, Ttl};
 use crate::metrics::Metrics;
@@ -96,6 +97,7 @@ async fn decide(
     let probers = TaskTracker::new();
     let lookout = lookout(
         Arc::new(Semaphore::new(config.max_in_flight)),
+        Crowds::new(config.max_per_address),
         &clock,
         &probers,
     );

@@ -22,7 +22,7 @@ const fn part(name: &'static str, uses: &'static [&'static str], because: &'stat
 }
 
 /// The parts, each after those that it may use.
-const PARTS: [Part; 24] = [
+const PARTS: [Part; 25] = [
     part("rule", &[], "the rule is pure: it knows nobody"),
     part("matcher", &[], "matchers are text and labels"),
     part("telemetry", &[], "logging is set up, nothing more"),
@@ -54,8 +54,13 @@ const PARTS: [Part; 24] = [
         "the commands for a running server know its API, and nothing behind that",
     ),
     part(
+        "crowd",
+        &["rule"],
+        "who probes one address knows what probes find, and no probe",
+    ),
+    part(
         "prober",
-        &["clock", "rule"],
+        &["clock", "crowd", "rule"],
         "the prober owns the trait Probe, so it knows no probe",
     ),
     part(
@@ -65,7 +70,7 @@ const PARTS: [Part; 24] = [
     ),
     part(
         "probe",
-        &["config", "prober", "rule"],
+        &["config", "crowd", "prober", "rule"],
         "a probe is an adapter of the prober's trait",
     ),
     part(
@@ -137,6 +142,7 @@ const PARTS: [Part; 24] = [
             "clock",
             "cloudflare",
             "config",
+            "crowd",
             "failover",
             "metrics",
             "notify",
@@ -155,6 +161,7 @@ const PARTS: [Part; 24] = [
             "clock",
             "cloudflare",
             "config",
+            "crowd",
             "ending",
             "failover",
             "metrics",

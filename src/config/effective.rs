@@ -65,6 +65,7 @@ impl Config {
         writeln!(out, "zone_token_files = {{{}}}", files.join(", "))?;
 
         writeln!(out, "\n[probe]\nmax_in_flight = {}", self.max_in_flight)?;
+        writeln!(out, "max_per_address = {}", self.max_per_address)?;
         self.write_guard(out)?;
         writeln!(out, "\n[alerts]\nsite_label = {:?}", self.alerts.site_label)?;
         writeln!(out, "ttl = \"{}\"", durations::show(self.alerts.ttl))?;

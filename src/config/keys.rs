@@ -49,10 +49,16 @@ pub struct Key {
 }
 
 /// Keys of [`PER_SITE`] sections that a site may not override, and why.
-pub(super) const GLOBAL_ONLY: [(&str, &str); 1] = [(
-    "max_in_flight",
-    "it counts over all sites: write it in [probe]",
-)];
+pub(super) const GLOBAL_ONLY: [(&str, &str); 2] = [
+    (
+        "max_in_flight",
+        "it counts over all sites: write it in [probe]",
+    ),
+    (
+        "max_per_address",
+        "it counts over all sites: write it in [probe]",
+    ),
+];
 
 /// Sections that `[site.<section>]` overrides key by key.
 pub(super) const PER_SITE: [&str; 3] = ["probe", "rule", "edge"];
@@ -107,6 +113,7 @@ pub const KEYS: &[Key] = &[
     key("probe", "verify_tls", Kind::Flag, "true"),
     key("probe", "ca_file", Kind::Text, r#""""#),
     key("probe", "max_in_flight", Kind::Count(1, 100_000), "256"),
+    key("probe", "max_per_address", Kind::Count(1, 100_000), "32"),
 
     key("rule", "fall", Kind::Count(1, 1000), "3"),
     key("rule", "rise", Kind::Count(1, 1000), "2"),

@@ -58,6 +58,7 @@ pub fn load(
         server: sections::server(&reading),
         cloudflare: sections::cloudflare(&reading),
         max_in_flight: scope::Scope::new(&reading, "probe").count("max_in_flight"),
+        max_per_address: scope::Scope::new(&reading, "probe").count("max_per_address"),
         guard: guard::guard(&reading),
         alerts: sections::alerts(&reading),
         notify: sections::notify(&reading),
@@ -88,6 +89,9 @@ pub struct Config {
     pub cloudflare: Cloudflare,
     /// `[probe] max_in_flight`: probes under way at once, over all sites.
     pub max_in_flight: usize,
+    /// `[probe] max_per_address`: probes under way at once to one address, over
+    /// all sites.
+    pub max_per_address: usize,
     /// `[guard]`.
     pub guard: Guard,
     /// `[alerts]`.

@@ -1,7 +1,7 @@
 //! Probing until the rule has its answers.
 
 use super::handle::LIFTED;
-use super::legs::Evidence;
+use super::legs::{Evidence, Watched};
 use super::pass::{Pass, is_flight};
 use super::site::{DECISION_LIMIT, Event, SiteLoop};
 use crate::prober::Pace;
@@ -20,6 +20,9 @@ const REFUSED_MAX: Duration = Duration::from_secs(300);
 
 /// What a dead site waits at most before a flight is tried again.
 const FLIGHT_AGAIN: Duration = Duration::from_secs(5);
+
+/// How much longer a confirmation may take whose probes wait for a place.
+const QUEUED: Duration = Duration::from_secs(300);
 
 /// What came of carrying out a plan.
 #[expect(
@@ -199,8 +202,16 @@ impl SiteLoop {
             } else {
                 self.site.policy.confirm_for
             },
-            settled: now >= settle_by,
+            // A probe that waits behind those of other sites is no answer yet.
+            settled: now >= settle_by && !self.queues(now, settle_by),
         }
+    }
+
+    /// Whether probes of the site wait for a place, with so many sites at one
+    /// address: for some minutes that is no reason to know nothing.
+    fn queues(&self, now: Moment, settle_by: Moment) -> bool {
+        let origins = || self.origins.iter().chain(self.other.as_ref());
+        now.since(settle_by) < QUEUED && origins().any(Watched::waits)
     }
 
     /// How long a confirmation may take until what is still open is unknown:

@@ -4,7 +4,7 @@
 use super::Lookout;
 use crate::config;
 use crate::metrics::Metrics;
-use crate::prober::{Pace, Prober, Report, Schedule, Witness};
+use crate::prober::{Pace, Prober, Reins, Schedule, Witness};
 use crate::rule::Moment;
 use crate::rule::finding::{Finding, Observation, Verdict};
 use crate::rule::health::{Thresholds, Transition};
@@ -13,7 +13,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
-use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{info, warn};
 
 /// Between probes while nothing is being confirmed: never, in effect.
@@ -40,9 +39,8 @@ struct Looking {
 }
 
 struct Target {
-    pace: watch::Sender<Pace>,
-    report: watch::Receiver<Report>,
-    _stop: DropGuard,
+    reins: Reins,
+    news: watch::Receiver<u64>,
 }
 
 /// Targets are no site's: nobody counts their probes.
@@ -89,9 +87,9 @@ impl Controls {
                 looking.nudges += 1;
             }
         });
-        let reports = self.targets.iter().map(|target| target.report.clone());
+        let news = self.targets.iter().map(|target| target.news.clone());
         Look {
-            reports: reports.collect(),
+            news: news.collect(),
             controls: self.clone(),
         }
     }
@@ -106,7 +104,7 @@ impl Controls {
             nudges: looking.nudges,
         };
         for target in &self.targets {
-            target.pace.send_replace(pace);
+            target.reins.set_pace(pace);
         }
     }
 
@@ -124,7 +122,7 @@ impl Controls {
     fn sight(&self, begun: Moment) -> Sight {
         let (mut answered, mut failed, mut unheard) = (0, 0, 0);
         for target in &self.targets {
-            let report = target.report.borrow();
+            let report = target.reins.report();
             let newest = report.newest.as_ref().filter(|seen| seen.started >= begun);
             match newest.map(|seen| &seen.finding) {
                 None => unheard += 1,
@@ -168,9 +166,7 @@ fn answers(finding: &Finding) -> bool {
 
 impl Target {
     fn start(target: &config::ControlTarget, lookout: &Lookout) -> Target {
-        let (pace, pace_seen) = watch::channel(Pace::default());
-        let (report, report_seen) = watch::channel(Report::default());
-        let cancel = CancellationToken::new();
+        let (reins, news) = Reins::with_news(Pace::default());
         let prober = Prober {
             probe: (lookout.make)(&target.address, &target.probe),
             schedule: Schedule {
@@ -182,25 +178,20 @@ impl Target {
             },
             places: lookout.places.clone(),
             clock: lookout.clock.clone(),
-            pace: pace_seen,
-            report,
-            // Whoever looks listens to the report.
+            line: reins.line(),
+            // Whoever looks hears of each report.
             site: Arc::new(Notify::new()),
             witness: Arc::new(Nobody),
         };
-        lookout.tasks.spawn(prober.run(cancel.clone()));
-        Target {
-            pace,
-            report: report_seen,
-            _stop: cancel.drop_guard(),
-        }
+        lookout.tasks.spawn(prober.run());
+        Target { reins, news }
     }
 }
 
 /// Somebody looks: the targets are asked until this is dropped.
 pub(super) struct Look {
     controls: Arc<Controls>,
-    reports: Vec<watch::Receiver<Report>>,
+    news: Vec<watch::Receiver<u64>>,
 }
 
 impl Look {
@@ -211,13 +202,10 @@ impl Look {
 
     /// Waits for the next result of any target.
     pub(super) async fn changed(&mut self) {
-        if self.reports.is_empty() {
+        if self.news.is_empty() {
             return std::future::pending().await;
         }
-        let changes = self
-            .reports
-            .iter_mut()
-            .map(|report| Box::pin(report.changed()));
+        let changes = self.news.iter_mut().map(|news| Box::pin(news.changed()));
         let (changed, ..) = futures_util::future::select_all(changes).await;
         if changed.is_err() {
             // Other targets take their place: what they say is asked for anew.

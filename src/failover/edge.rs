@@ -5,7 +5,7 @@ use super::legs::Lookout;
 use super::site::SiteLoop;
 use crate::config::Site;
 use crate::metrics::SiteMetrics;
-use crate::prober::{Pace, Prober, Report, Schedule, Witness};
+use crate::prober::{Pace, Prober, Reins, Schedule, Witness};
 use crate::rule::Moment;
 use crate::rule::decision::{Decision, SwitchResult};
 use crate::rule::finding::{Finding, Observation, Verdict};
@@ -13,17 +13,14 @@ use crate::rule::health::{State, Thresholds, Transition};
 use crate::rule::witness::Edge;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, watch};
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio::sync::Notify;
 use tracing::{info, warn};
 
 /// Who looks through the edge, for a site whose user wants it.
 pub(super) struct EdgeWatch {
-    pace: watch::Sender<Pace>,
-    report: watch::Receiver<Report>,
+    reins: Reins,
     /// A failover whose effect is yet to be seen.
     recovering: Option<Recovering>,
-    _stop: DropGuard,
 }
 
 /// A failover that Cloudflare confirmed.
@@ -84,9 +81,7 @@ impl EdgeWatch {
         if !site.edge.probe {
             return None;
         }
-        let (pace, pace_seen) = watch::channel(pace);
-        let (report, report_seen) = watch::channel(Report::default());
-        let cancel = CancellationToken::new();
+        let reins = Reins::new(pace);
         let prober = Prober {
             probe: (lookout.edge)(site),
             schedule: Schedule {
@@ -98,17 +93,14 @@ impl EdgeWatch {
             },
             places: lookout.places.clone(),
             clock: lookout.clock.clone(),
-            pace: pace_seen,
-            report,
+            line: reins.line(),
             site: notify.clone(),
             witness: Arc::new(Shown(metrics.clone())),
         };
-        lookout.tasks.spawn(prober.run(cancel.clone()));
+        lookout.tasks.spawn(prober.run());
         Some(EdgeWatch {
-            pace,
-            report: report_seen,
+            reins,
             recovering: None,
-            _stop: cancel.drop_guard(),
         })
     }
 
@@ -118,13 +110,13 @@ impl EdgeWatch {
             (None, Some(_)) => Some(trial),
             (confirming, _) => confirming,
         };
-        self.pace.send_replace(Pace { confirming, ..pace });
+        self.reins.set_pace(Pace { confirming, ..pace });
     }
 
     /// What is seen by looks that began since `since`: the newest that tells,
     /// or else what the newest was.
     fn since(&self, since: Moment) -> Edge {
-        let report = self.report.borrow();
+        let report = self.reins.report();
         let seen = report.recorded.iter().filter(|seen| seen.started >= since);
         let words: Vec<Edge> = seen.map(|seen| word(&seen.finding)).collect();
         let telling = words.iter().rev().find(|word| tells(**word));
@@ -133,7 +125,7 @@ impl EdgeWatch {
 
     /// What is believed outside of a confirmation.
     fn newest(&self) -> Edge {
-        let report = self.report.borrow();
+        let report = self.reins.report();
         report
             .newest
             .as_ref()
@@ -142,7 +134,7 @@ impl EdgeWatch {
 
     /// When a look that began since `since` first showed the site served.
     fn served_since(&self, since: Moment) -> Option<Moment> {
-        let report = self.report.borrow();
+        let report = self.reins.report();
         let mut served = report
             .recorded
             .iter()

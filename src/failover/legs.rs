@@ -8,7 +8,7 @@
 use crate::clock::Clock;
 use crate::config::{Origin, ProbeSettings, Site};
 use crate::metrics::SiteMetrics;
-use crate::prober::{Pace, Probe, Prober, Report, Schedule};
+use crate::prober::{Pace, Probe, Prober, Reins, Schedule};
 use crate::rule::address::{Address, Place, RecordType, Role};
 use crate::rule::decision::{OriginView, Pointer, Probed};
 use crate::rule::finding::{Observation, Verdict};
@@ -16,8 +16,7 @@ use crate::rule::health::{Answer, State, Thresholds};
 use crate::rule::{Moment, Policy};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, Semaphore, watch};
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::task::TaskTracker;
 
 /// Makes the probe of an address.
@@ -44,9 +43,7 @@ pub struct Lookout {
 /// One address of one origin, with its prober.
 struct Leg {
     kind: RecordType,
-    pace: watch::Sender<Pace>,
-    report: watch::Receiver<Report>,
-    _stop: DropGuard,
+    reins: Reins,
 }
 
 /// One origin with its legs.
@@ -105,25 +102,20 @@ impl Lookout {
             .zip(0u64..)
             .map(|(address, nth)| {
                 let schedule = schedule(&origin.probe, policy, spread.wrapping_add(nth));
-                let (pace, pace_seen) = watch::channel(pace);
-                let (report, report_seen) = watch::channel(Report::default());
-                let cancel = CancellationToken::new();
+                let reins = Reins::new(pace);
                 let prober = Prober {
                     probe: (self.make)(address, &origin.probe),
                     schedule,
                     places: self.places.clone(),
                     clock: self.clock.clone(),
-                    pace: pace_seen,
-                    report,
+                    line: reins.line(),
                     site: site.clone(),
                     witness: metrics.witness(role),
                 };
-                self.tasks.spawn(prober.run(cancel.clone()));
+                self.tasks.spawn(prober.run());
                 Leg {
                     kind: address.kind(),
-                    pace,
-                    report: report_seen,
-                    _stop: cancel.drop_guard(),
+                    reins,
                 }
             })
             .collect();
@@ -164,7 +156,7 @@ impl Leg {
     /// Whether its newest probe, if that started after `since`, is a failure
     /// where it is up, or a success where it is down and somebody waits for it.
     fn contradicts(&self, since: Moment, waited_for: bool) -> bool {
-        let report = self.report.borrow();
+        let report = self.reins.report();
         let Some(newest) = &report.newest else {
             return false;
         };
@@ -182,7 +174,7 @@ impl Watched {
     /// Sets the pace of its probers.
     pub(super) fn set_pace(&self, pace: Pace) {
         for leg in &self.legs {
-            leg.pace.send_replace(pace);
+            leg.reins.set_pace(pace);
         }
     }
 
@@ -190,17 +182,17 @@ impl Watched {
     pub(super) fn probed(&self) -> bool {
         self.legs
             .iter()
-            .all(|leg| leg.report.borrow().newest.is_some())
+            .all(|leg| leg.reins.report().newest.is_some())
     }
 
     /// Gaps in observation so far, over its legs.
     pub(super) fn gaps(&self) -> u64 {
-        self.legs.iter().map(|leg| leg.report.borrow().gaps).sum()
+        self.legs.iter().map(|leg| leg.reins.report().gaps).sum()
     }
 
     /// When it was last heard of: the end of its newest probe.
     pub(super) fn heard(&self) -> Option<Moment> {
-        let reports = self.legs.iter().map(|leg| leg.report.borrow());
+        let reports = self.legs.iter().map(|leg| leg.reins.report());
         reports
             .filter_map(|report| Some(report.newest.as_ref()?.finished))
             .max()
@@ -208,11 +200,16 @@ impl Watched {
 
     /// How often one of its legs has gone down so far.
     pub(super) fn downs(&self) -> u64 {
-        self.legs.iter().map(|leg| leg.report.borrow().downs).sum()
+        self.legs.iter().map(|leg| leg.reins.report().downs).sum()
+    }
+
+    /// Whether one of its probes waits for a place among others.
+    pub(super) fn waits(&self) -> bool {
+        self.legs.iter().any(|leg| leg.reins.waits())
     }
 
     fn ups(&self) -> u64 {
-        self.legs.iter().map(|leg| leg.report.borrow().ups).sum()
+        self.legs.iter().map(|leg| leg.reins.report().ups).sum()
     }
 
     /// A confirmation has ended.
@@ -238,7 +235,7 @@ impl Watched {
         self.legs
             .iter()
             .map(|leg| {
-                let report = leg.report.borrow();
+                let report = leg.reins.report();
                 let answer = match evidence {
                     Evidence::Routine => report.state.into(),
                     Evidence::Trial {
@@ -291,7 +288,7 @@ impl Watched {
         let (mut probes, mut failed) = (0, 0);
         let mut reason = String::new();
         for (index, leg) in self.legs.iter().enumerate() {
-            let report = leg.report.borrow();
+            let report = leg.reins.report();
             match evidence {
                 Evidence::Trial { number, .. } if report.trial.0 == number => {
                     probes += report.trial.1.probes;
@@ -322,7 +319,7 @@ impl Watched {
         }
         let states = included
             .iter()
-            .map(|(index, _)| self.legs[*index].report.borrow().state.into());
+            .map(|(index, _)| self.legs[*index].reins.report().state.into());
         OriginView {
             at: self.at.clone(),
             answer,
@@ -339,7 +336,7 @@ impl Watched {
     pub(super) fn recorded(&self, trial: u64, clock: &Clock) -> Vec<Probed> {
         let mut seen: Vec<(RecordType, Arc<Observation>)> = Vec::new();
         for leg in &self.legs {
-            let report = leg.report.borrow();
+            let report = leg.reins.report();
             if report.trial.0 == trial {
                 seen.extend(report.recorded.iter().map(|one| (leg.kind, one.clone())));
             }

@@ -12,6 +12,9 @@ const PHASES: [&str; 5] = ["resolve", "connect", "tls", "response", "total"];
 const PROBE_BUCKETS: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0,
 ];
+const LAG_BUCKETS: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
 const SWITCH_BUCKETS: &[f64] = &[
     0.5, 1.0, 2.0, 2.5, 3.0, 5.0, 7.5, 10.0, 12.5, 15.0, 20.0, 30.0, 60.0,
 ];
@@ -96,6 +99,7 @@ pub(super) struct Process {
     pub(super) brake_held: IntGauge,
     pub(super) recovery: Histogram,
     pub(super) notifications: IntCounterVec,
+    pub(super) probe_lag: Histogram,
     /// One for each of [`PHASES`], in their order.
     pub(super) probe_phases: [Histogram; 5],
 }
@@ -107,6 +111,7 @@ impl Process {
         let probe_duration = make.histograms("probe_duration_seconds", "What a probe and its phases took.", PROBE_BUCKETS, "phase");
         Process {
             probe_phases: PHASES.map(|phase| probe_duration.with_label_values(&[phase])),
+            probe_lag: make.histogram("probe_lag_seconds", "How much later than it was due a probe started, waiting for its place included.", LAG_BUCKETS),
             build: make.gauges("build_info", "The version and revision of the program.", &["version", "revision"]),
             reload_ok: make.gauge("config_last_reload_successful", "Whether the configuration was read without a fault the last time."),
             reload_at: make.time("config_last_reload_success_timestamp_seconds", "When the configuration was last read without a fault."),

@@ -294,6 +294,10 @@ impl Witness for OriginMetrics {
         }
     }
 
+    fn starts(&self, late: Duration) {
+        self.site.process.probe_lag.observe(late.as_secs_f64());
+    }
+
     fn changed(&self, transition: Transition, seen: &Observation) {
         let site = &self.site.name;
         let origin = self.role;

@@ -3,6 +3,7 @@
 
 use super::faults;
 use crate::config::ProbeSettings;
+use crate::crowd::{Crowds, Gate};
 use crate::prober::{Probe, Sample};
 use crate::rule::address::Address;
 use crate::rule::finding::{Finding, Phase, Phases, Verdict};
@@ -101,12 +102,18 @@ pub(super) struct Dialer<V> {
     limit: Duration,
     /// Addresses of one family that are tried.
     of_a_family: usize,
+    /// Among those who probe the same address, if they are counted.
+    gate: Option<Gate>,
     visit: V,
 }
 
 impl<V: Visit> Probe for Dialer<V> {
     fn probe(&self) -> BoxFuture<'_, Sample> {
         Box::pin(self.run())
+    }
+
+    fn gate(&self) -> Option<&Gate> {
+        self.gate.as_ref()
     }
 }
 
@@ -122,7 +129,17 @@ impl<V: Visit> Dialer<V> {
             port: settings.port,
             limit: settings.timeout,
             of_a_family: MOST_ADDRESSES,
+            gate: None,
             visit,
+        }
+    }
+
+    /// One of those who probe the same address.
+    pub(super) fn among(self, crowds: &Crowds, address: &Address) -> Self {
+        let gate = crowds.gate(&address.to_string(), self.port, self.limit);
+        Dialer {
+            gate: Some(gate),
+            ..self
         }
     }
 
@@ -159,18 +176,36 @@ impl<V: Visit> Dialer<V> {
         let deadline = track.start + self.limit;
         let finding = match timeout_at(deadline, self.reach(ip, &mut track, ready)).await {
             Ok(finding) => finding,
-            Err(_) => Finding::Timeout {
-                phase: track.now_in.map_or(Phase::Connect, |(phase, _)| phase),
-                limit: self.limit,
-            },
+            Err(_) => self.silent(&track),
         };
         track.sample(finding)
     }
 
+    fn silent(&self, track: &Track) -> Finding {
+        let finding = Finding::Timeout {
+            phase: track.now_in.map_or(Phase::Connect, |(phase, _)| phase),
+            limit: self.limit,
+        };
+        self.dialled(track.start, Some(&finding));
+        finding
+    }
+
+    /// Lets the others at the address know; a name has several, and tells nothing.
+    fn dialled(&self, began: Instant, failed: Option<&Finding>) {
+        if let (Some(gate), Target::Literal(_)) = (&self.gate, &self.target) {
+            gate.dialled(began, failed);
+        }
+    }
+
     async fn reach(&self, ip: IpAddr, track: &mut Track, ready: &V::Ready) -> Finding {
-        match TcpStream::connect(SocketAddr::new(ip, self.port)).await {
-            Err(error) => faults::connecting(&error),
-            Ok(stream) if meets_itself(&stream) => Finding::Refused,
+        let connected = match TcpStream::connect(SocketAddr::new(ip, self.port)).await {
+            Err(error) => Err(faults::connecting(&error)),
+            Ok(stream) if meets_itself(&stream) => Err(Finding::Refused),
+            Ok(stream) => Ok(stream),
+        };
+        self.dialled(track.start, connected.as_ref().err());
+        match connected {
+            Err(finding) => finding,
             Ok(stream) => {
                 // It only saves time; without it the probe works as well.
                 let _ = stream.set_nodelay(true);
@@ -291,6 +326,7 @@ mod tests {
             port: listener.local_addr().unwrap().port(),
             limit: Duration::from_secs(20),
             of_a_family: MOST_ADDRESSES,
+            gate: None,
             visit: Touch,
         };
         let found = async |ips: &[IpAddr]| {

@@ -75,8 +75,9 @@ impl Manner for Straight {
 pub(super) struct Ask<M> {
     manner: M,
     settings: Arc<ProbeSettings>,
-    /// Built once and cloned; or why these settings make no request.
-    request: Result<Request<Empty<Bytes>>, Arc<str>>,
+    /// Why these settings make no request, if they do not. One that they make
+    /// is built when it is sent: there may be ten thousand.
+    fault: Option<Arc<str>>,
     tls: Option<Tls>,
 }
 
@@ -92,7 +93,7 @@ impl<M: Manner> Ask<M> {
     pub(super) fn new(settings: &Arc<ProbeSettings>, trust: Option<Arc<Trust>>, manner: M) -> Self {
         Ask {
             manner,
-            request: request(settings).map_err(Arc::from),
+            fault: request(settings).err().map(Arc::from),
             tls: trust.map(|trust| Tls {
                 name: server_name(&settings.host),
                 trust,
@@ -103,7 +104,7 @@ impl<M: Manner> Ask<M> {
 
     /// The request to send now.
     fn dressed(&self) -> Result<Request<Empty<Bytes>>, Arc<str>> {
-        let mut request = self.request.clone()?;
+        let mut request = request(&self.settings)?;
         self.manner.dress(&mut request)?;
         Ok(request)
     }
@@ -174,7 +175,7 @@ impl<M: Manner> Visit for Ask<M> {
     type Ready = Option<TlsConnector>;
 
     async fn ready(&self) -> Result<Self::Ready, Finding> {
-        if let Err(what) = &self.request {
+        if let Some(what) = &self.fault {
             return Err(Finding::Local(what.clone()));
         }
         let Some(tls) = &self.tls else {

@@ -16,6 +16,7 @@ mod tcp;
 mod tls;
 
 use crate::config::{ProbeKind, ProbeSettings, Site};
+use crate::crowd::Crowds;
 use crate::prober::Probe;
 use crate::rule::address::Address;
 use dial::Dialer;
@@ -23,23 +24,40 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use tls::Trust;
+use tokio::sync::Semaphore;
 
 /// Which certificates are accepted: `verify_tls`, and the `ca_file` if it matters.
 type TrustKey = (bool, Option<PathBuf>);
 
 /// Builds probes that share their trust anchors. Cheap to clone; keep one for
 /// the life of the process, so that anchors are read once and not per probe.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Probes {
     trusts: Arc<Mutex<HashMap<TrustKey, Arc<Trust>>>>,
+    crowds: Crowds,
+}
+
+impl Default for Probes {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Probes {
     /// A factory that has read nothing yet: anchors are read by the first probe
-    /// that needs them.
+    /// that needs them. As many probes as there may be go to one address.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        Self::among(Crowds::new(Semaphore::MAX_PERMITS))
+    }
+
+    /// The same, whose probes of one address are one of `crowds`.
+    #[must_use]
+    pub fn among(crowds: Crowds) -> Self {
+        Probes {
+            trusts: Arc::default(),
+            crowds,
+        }
     }
 
     /// A probe of `address`. Settings that cannot be used (a header that is
@@ -47,16 +65,25 @@ impl Probes {
     #[must_use]
     pub fn build(&self, address: &Address, settings: &Arc<ProbeSettings>) -> Arc<dyn Probe> {
         match settings.kind {
-            ProbeKind::Tcp => Arc::new(Dialer::new(address, settings, tcp::Touch)),
+            ProbeKind::Tcp => self.dialer(address, settings, tcp::Touch),
             ProbeKind::Http => {
                 let ask = http::Ask::new(settings, None, http::Straight);
-                Arc::new(Dialer::new(address, settings, ask))
+                self.dialer(address, settings, ask)
             }
             ProbeKind::Https => {
                 let ask = http::Ask::new(settings, Some(self.trust(settings)), http::Straight);
-                Arc::new(Dialer::new(address, settings, ask))
+                self.dialer(address, settings, ask)
             }
         }
+    }
+
+    fn dialer<V: dial::Visit>(
+        &self,
+        address: &Address,
+        settings: &ProbeSettings,
+        visit: V,
+    ) -> Arc<dyn Probe> {
+        Arc::new(Dialer::new(address, settings, visit).among(&self.crowds, address))
     }
 
     /// A look at a site the way a visitor has it, through the edge. What it

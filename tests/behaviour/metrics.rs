@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 
 /// Name, type, labels; `true` where it is there from the start.
-const CONTRACT: [(&str, &str, &str, bool); 41] = [
+const CONTRACT: [(&str, &str, &str, bool); 42] = [
     ("build_info", "gauge", "revision version", true),
     ("config_last_reload_successful", "gauge", "", true),
     (
@@ -23,6 +23,7 @@ const CONTRACT: [(&str, &str, &str, bool); 41] = [
     ("alert_unconfirmed", "gauge", "site", false),
     ("probes_total", "counter", "origin result site", true),
     ("probe_duration_seconds", "histogram", "phase", true),
+    ("probe_lag_seconds", "histogram", "", true),
     ("origin_up", "gauge", "origin site", true),
     ("record_origin", "gauge", "origin site", true),
     ("decisions_total", "counter", "action reason site", true),

@@ -61,6 +61,7 @@ fn sections_say_what_to_write_instead() {
         ("[rule]\nrise = -1", "rule.rise: must be a whole number from 1 to 1000, not -1".into()),
         ("[rule]\nmax_switches = 0", "rule.max_switches: must be a whole number from 1 to 100000, not 0".into()),
         ("[probe]\nport = 65536", "probe.port: must be a whole number from 0 to 65535, not 65536".into()),
+        ("[probe]\nmax_per_address = 0", "probe.max_per_address: must be a whole number from 1 to 100000, not 0".into()),
         ("[probe]\nmax_in_flight = 0", "probe.max_in_flight: must be a whole number from 1 to 100000, not 0".into()),
         ("[server]\nmax_body = 10", "server.max_body: must be a whole number from 1024 to 1073741824, not 10".into()),
         // Probes.

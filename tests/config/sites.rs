@@ -19,6 +19,7 @@ fn sites_say_what_to_write_instead() {
         ("fall = 2", ": unknown key `fall`, did you mean `rule.fall`?".into()),
         ("probe = { intervall = \"1s\" }", ": unknown key `probe.intervall`, did you mean `probe.interval`?".into()),
         ("rule = { rice = 2 }", ": unknown key `rule.rice`, did you mean `rule.rise`?".into()),
+        ("probe = { max_per_address = 2 }", ": `probe.max_per_address` cannot differ between sites, for it counts over all sites: write it in [probe]".into()),
         ("probe = { max_in_flight = 2 }", ": `probe.max_in_flight` cannot differ between sites, for it counts over all sites: write it in [probe]".into()),
         ("edge = { settel = \"1s\" }", ": unknown key `edge.settel`, did you mean `edge.settle`?".into()),
         ("edge = { probe = 1 }", "edge.probe: must be true or false, without quotes, not 1".into()),

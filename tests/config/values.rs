@@ -24,6 +24,7 @@ fn a_key_left_out_has_its_default() {
     assert_eq!(config.cloudflare.max_batch, 200);
     assert!(config.cloudflare.zone_tokens.is_empty());
     assert_eq!(config.max_in_flight, 256);
+    assert_eq!(config.max_per_address, 32);
     assert_eq!(config.alerts.ttl, seconds(900));
     assert_eq!(config.alerts.watchdog_timeout, seconds(900));
     let [watchdog] = config.alerts.watchdog.as_slice() else {
@@ -415,6 +416,7 @@ fn the_fingerprint_changes_with_what_decides_a_probe_and_nothing_else() {
         "host = \"WWW.example.com\"",
         "expect_status = [\"2xx\", \"300-399\"]",
         "max_in_flight = 3",
+        "max_per_address = 4",
     ] {
         assert_eq!(print(same), plain, "{same}");
     }
