@@ -161,6 +161,8 @@ impl Crowd {
         let mut ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
         let at = ports.iter().position(|known| known.port == port);
         let at = at.unwrap_or_else(|| {
+            // Mostly there is one.
+            ports.reserve_exact(1);
             ports.push(Port {
                 port,
                 dials: 0,

@@ -61,6 +61,11 @@ impl Callers {
         self.tasks -= 1;
     }
 
+    /// Whether somebody calls.
+    pub(super) fn any(&self) -> bool {
+        self.tasks > 0
+    }
+
     /// A call begins; gives its number.
     pub(super) fn begin_call(&mut self) -> u64 {
         self.next += 1;

@@ -69,6 +69,8 @@ struct State {
     callers: Callers,
     lists: Vec<Under>,
     recent: Option<(Instant, Arc<Listing>)>,
+    /// When somebody last asked who is about to write.
+    hurried: Option<Instant>,
     writing: usize,
     size: Option<Size>,
     page: u64,
@@ -90,6 +92,7 @@ impl Default for Reads {
                 callers: Callers::default(),
                 lists: Vec::new(),
                 recent: None,
+                hurried: None,
                 writing: 0,
                 size: None,
                 page: LARGE_PAGE,
@@ -168,6 +171,9 @@ impl Reads {
     fn admit(&self, reader: Reader) -> bool {
         let now = Instant::now();
         let mut state = self.lock();
+        if reader.urgency > Urgency::Steady {
+            state.hurried = Some(now);
+        }
         let recent = state
             .recent
             .as_ref()
@@ -202,6 +208,13 @@ impl Reads {
         let any = !state.waiting.is_empty();
         let hurry = state.waiting.iter().any(|r| r.urgency > Urgency::Steady);
         state.callers.need(any, hurry)
+    }
+
+    /// Whether sites that are about to write are being answered.
+    pub(super) fn are_hurried(&self) -> bool {
+        let state = self.lock();
+        let lately = |at: Instant| at.elapsed() < FRESH;
+        (state.callers.any() || !state.lists.is_empty()) && state.hurried.is_some_and(lately)
     }
 
     /// The urgency of those who wait, and the latest deadline. `None` ends the
@@ -349,6 +362,20 @@ mod tests {
             answer,
         };
         (reader, answered)
+    }
+
+    impl Reads {
+        /// A reader that waits, with a task that asks for it.
+        pub(in super::super) fn admitted(
+            &self,
+            name: &str,
+            urgency: Urgency,
+        ) -> oneshot::Receiver<Answer> {
+            let (reader, answered) = reader(name, urgency);
+            assert!(!self.admit(reader));
+            assert!(self.needs_asker());
+            answered
+        }
     }
 
     fn listed(reads: &Reads, pages: usize, records: usize) {

@@ -67,6 +67,7 @@ pub(super) async fn call_for_all(access: Arc<Access>, queue: Arc<Queue>) {
     };
     while let Some((urgency, until)) = queue.writes.wanted() {
         let most = access.max_batch;
+        queue.writes.wait_for_askers(&queue.reads, most).await;
         queue.writes.wait_for_company(most).await;
         let (zone, permit) = match turn(&access, &queue, urgency, until).await {
             None => continue,

@@ -8,6 +8,7 @@
 use super::access::Access;
 use super::answer::Fault;
 use super::queue::{Callers, GRACE, Queue, SLOW};
+use super::reads::{FRESH, Reads};
 use super::send::{became, call_for_all};
 use crate::failover::{Change, Urgency, Written};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -58,6 +59,8 @@ struct State {
     /// Who calls for those who wait.
     callers: Callers,
     due: Option<Due>,
+    /// When the last call ended.
+    ended: Option<Instant>,
     next: u64,
 }
 
@@ -196,6 +199,26 @@ impl Writes {
         (waiting < most).then_some(until)
     }
 
+    /// In a burst, who is being answered at this moment is company too: for the
+    /// first write nobody is waited for, and for the next ones until they are
+    /// answered.
+    pub(super) async fn wait_for_askers(&self, reads: &Reads, most: usize) {
+        let until = Instant::now() + COMPANY;
+        while self.bursts(most) && reads.are_hurried() && Instant::now() < until {
+            let look = (Instant::now() + APART).min(until);
+            // Either way it is looked at again.
+            let _ = tokio::time::timeout_at(look, self.came.notified()).await;
+        }
+    }
+
+    /// Whether another call of the zone has only just ended, and there is room
+    /// in the next.
+    fn bursts(&self, most: usize) -> bool {
+        let state = self.lock();
+        let waiting: usize = state.waiting.iter().map(|w| w.changes.len()).sum();
+        waiting < most && state.ended.is_some_and(|at| at.elapsed() < FRESH)
+    }
+
     pub(super) async fn wait_for_company(&self, most: usize) {
         while let Some(until) = self.company_until(most) {
             // Either way it is looked at again.
@@ -215,7 +238,9 @@ impl Writes {
 
     /// A call has ended.
     pub(super) fn end_call(&self, number: u64) {
-        self.lock().callers.end_call(number);
+        let mut state = self.lock();
+        state.ended = Some(Instant::now());
+        state.callers.end_call(number);
     }
 
     /// Takes whole sites' changes, the most urgent first and then who came
@@ -333,6 +358,26 @@ mod tests {
         writes.expect(1000);
         writes.wait_for_company(3).await;
         assert_eq!(Instant::now(), start + millis(50));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn in_a_burst_who_is_being_answered_is_company() {
+        let (writes, reads) = (Writes::default(), Reads::default());
+        let start = Instant::now();
+        let _one = admit(&writes, &["a"], Urgency::Flight);
+        let _asks = reads.admitted("b", Urgency::Flight);
+        writes.wait_for_askers(&reads, 200).await;
+        assert_eq!(Instant::now(), start, "the first waits for nobody");
+        let call = writes.begin_call();
+        writes.end_call(call);
+        writes.wait_for_askers(&reads, 1).await;
+        assert_eq!(Instant::now(), start, "there is no room for more");
+        writes.wait_for_askers(&reads, 200).await;
+        assert_eq!(Instant::now(), start + COMPANY, "and none for ever");
+        tokio::time::advance(FRESH).await;
+        let later = Instant::now();
+        writes.wait_for_askers(&reads, 200).await;
+        assert_eq!(Instant::now(), later, "the burst is over");
     }
 
     #[tokio::test(start_paused = true)]
