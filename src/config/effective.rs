@@ -163,7 +163,7 @@ fn show_policy(policy: &Policy) -> String {
     format!(
         "{{ fall = {}, rise = {}, confirm_interval = \"{}\", confirm_for = \"{}\", \
          require_proof = {}, failback = \"{failback}\", failback_after = \"{}\", \
-         failback_max = \"{}\", unknown_origin = \"{}\", foreign_edit = \"{}\", max_switches = {}, \
+         failback_max = \"{}\", failback_spread = \"{}\", unknown_origin = \"{}\", foreign_edit = \"{}\", max_switches = {}, \
          switch_window = \"{}\", verify_after = \"{}\", dry_run = {} }}",
         policy.fall,
         policy.rise,
@@ -172,6 +172,7 @@ fn show_policy(policy: &Policy) -> String {
         policy.require_proof,
         durations::show(policy.failback_after),
         durations::show(policy.failback_max),
+        durations::show(policy.failback_spread),
         stance(policy.unknown_origin),
         stance(policy.foreign_edit),
         policy.max_switches,

@@ -114,6 +114,7 @@ pub const KEYS: &[Key] = &[
     key("rule", "failback", Kind::Choice(&["auto", "manual"]), r#""auto""#),
     key("rule", "failback_after", Kind::Duration(ANY), r#""5m""#),
     key("rule", "failback_max", Kind::Duration(ANY), r#""1h""#),
+    key("rule", "failback_spread", Kind::Duration(ANY), r#""5m""#),
     key("rule", "unknown_origin", Kind::Choice(&["reclaim", "hold"]), r#""reclaim""#),
     key("rule", "foreign_edit", Kind::Choice(&["hold", "reclaim"]), r#""hold""#),
     key("rule", "max_switches", Kind::Count(1, 100_000), "6"),

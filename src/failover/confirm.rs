@@ -11,6 +11,7 @@ use crate::rule::decision::{
     Decision, Outcome, Plan, Reason, RecordView, Snapshot, SwitchResult, Trigger, decide,
 };
 use crate::rule::health::Answer;
+use crate::rule::walk::SwitchKind;
 use crate::rule::witness::Sight;
 use std::sync::Arc;
 use std::time::Duration;
@@ -252,6 +253,9 @@ impl SiteLoop {
                 "not sent again yet: Cloudflare refused the same change",
             );
             return Carried::Over(decision, false);
+        }
+        if plan.reason == Reason::Switch(SwitchKind::Failback) && !self.turn_has_come(pass) {
+            return Carried::Moved;
         }
         let leaves = is_flight(plan.reason) && snapshot.record == RecordView::Origin(self.main());
         if !leaves {

@@ -1,7 +1,9 @@
-//! What holds over all sites: a freeze of all of them, and the brake for those
-//! that leave MAIN together. One for the process.
+//! What holds over all sites: a freeze of all of them, the brake for those that
+//! leave MAIN together, and turns for those that return. One for the process.
 
+use super::chance::Chance;
 use super::controls::Controls;
+use super::homecoming::Homecoming;
 use super::orders::Standing;
 use super::{Lookout, Store, StoreFault};
 use crate::clock::Clock;
@@ -47,6 +49,7 @@ struct State {
     released: Option<Moment>,
     /// Those the brake holds now.
     held: BTreeSet<Arc<str>>,
+    homecoming: Homecoming,
     controls: Arc<Controls>,
 }
 
@@ -85,6 +88,7 @@ impl Guard {
                 left,
                 released: past.released.map(|at| clock.moment_of(at)),
                 held: BTreeSet::new(),
+                homecoming: Homecoming::new(seed(&clock)),
                 controls: Controls::start(settings, lookout, &metrics),
             }),
             store,
@@ -197,6 +201,34 @@ impl Guard {
         };
     }
 
+    /// Notes that the site is not where it wants to be; `None` where it is, or
+    /// where that cannot be told.
+    pub(super) fn away(&self, site: &Arc<str>, target: Option<&Arc<str>>) {
+        let homecoming = &mut self.state().homecoming;
+        match target {
+            Some(target) => homecoming.away(site, target),
+            None => homecoming.home(site),
+        }
+    }
+
+    /// The turn that the site has among those that return, if it is yet to come.
+    pub(super) fn turn(&self, site: &Arc<str>) -> Option<Moment> {
+        let turn = self.state().homecoming.turn(site);
+        turn.filter(|turn| *turn > self.clock.moment())
+    }
+
+    /// When the site may return, which nothing else keeps from it: now, or at
+    /// the turn that it has from now on.
+    pub(super) fn ask_turn(&self, site: &Arc<str>, spread: Duration) -> Moment {
+        let now = self.clock.moment();
+        self.state().homecoming.ask(site, spread, now)
+    }
+
+    /// The site's turn counts no more.
+    pub(super) fn forgo_turn(&self, site: &Arc<str>) {
+        self.state().homecoming.forgo(site);
+    }
+
     /// Notes whether the brake holds a site, and says aloud which ones it does
     /// whenever their number has doubled.
     pub(super) fn hold(&self, site: &Arc<str>, held: bool) {
@@ -240,6 +272,13 @@ impl Guard {
         let stored = self.store.save_release("", self.clock.now()).await;
         (held, stored)
     }
+}
+
+/// The begin of all chance: the time to the nanosecond, so that it is another
+/// one in each process, and the same again where the time is made.
+fn seed(clock: &Clock) -> Chance {
+    let nanoseconds = clock.now().as_nanosecond();
+    Chance::new(u64::try_from(nanoseconds).unwrap_or_default())
 }
 
 impl State {

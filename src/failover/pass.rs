@@ -8,7 +8,7 @@ use super::record::Reading;
 use super::site::SiteLoop;
 use crate::rule::Moment;
 use crate::rule::address::{Holding, Role};
-use crate::rule::brakes::{Circumstances, HoldReason, Together};
+use crate::rule::brakes::{Circumstances, HoldReason};
 use crate::rule::decision::{
     Action, Decision, OriginView, Outcome, Plan, Reason, RecordView, Snapshot, SwitchResult,
     Trigger, decide,
@@ -115,20 +115,6 @@ impl SiteLoop {
             .filter(|frozen| !(moves && frozen.scope == Scope::Pin))
     }
 
-    /// The brake across sites, where the site would leave MAIN.
-    fn together(&self, record: &RecordView) -> Option<Together> {
-        let leaves = *record == RecordView::Origin(self.main());
-        (leaves && !self.is_released())
-            .then(|| self.tools.guard.together(&self.site.name))
-            .flatten()
-    }
-
-    /// Whether a person let the site go while the brake held it.
-    pub(super) fn is_released(&self) -> bool {
-        let (guard, now) = (&self.tools.guard, self.tools.clock.moment());
-        self.history.released_within(guard.window(), now)
-    }
-
     fn circumstances(&self, pass: &Pass, record: &RecordView) -> Circumstances {
         let (clock, now) = (&self.tools.clock, self.tools.clock.moment());
         let alert = self
@@ -156,6 +142,7 @@ impl SiteLoop {
             frozen: None,
             relapses: self.history.relapses(),
             together: self.together(record),
+            turn: self.turn(),
             sight: Sight::Clear,
             edge: Edge::Off,
         }
@@ -267,8 +254,7 @@ impl SiteLoop {
     ) -> Arc<Decision> {
         self.metrics.pass(&decision);
         self.decided = true;
-        let braked = decision.reason == Reason::Hold(HoldReason::Brake);
-        self.tools.guard.hold(&self.site.name, braked);
+        self.tell_others(&decision);
         if decision.reason == Reason::Keep(KeepReason::OnMain) && self.foreign.take().is_some() {
             // Another hand put it where the rule wants it: taken as it is, so
             // that the next edit is seen for what it is.
@@ -458,7 +444,7 @@ impl SiteLoop {
             self.adopt_reading().await;
             let now = self.tools.clock.moment();
             let from = self.well.running().then_some(now);
-            self.well.restart(from);
+            self.restart_wait(from);
         }
         info!(site = %self.site.name, "{}: budget, foreign edit and brake are released, by hand", self.site.name);
     }

@@ -272,6 +272,7 @@ impl SiteLoop {
             }
         }
         self.tools.guard.hold(&self.site.name, false);
+        self.tools.guard.away(&self.site.name, None);
         // Time may have passed that nobody looked at, and no prober noticed yet.
         self.absorb().await;
         self.save_wellness().await;
@@ -459,7 +460,7 @@ impl SiteLoop {
         self.well.observe(views[self.main()].state(), now);
         if gap || fell {
             let from = self.well.running().then_some(now);
-            self.well.restart(from);
+            self.restart_wait(from);
         }
         if self.well.overstated(now) {
             self.save_wellness().await;
@@ -471,6 +472,12 @@ impl SiteLoop {
         }
         self.take_orders().await;
         self.see_recovery().await;
+    }
+
+    /// MAIN has to be well anew before a return; a turn that it had is past.
+    pub(super) fn restart_wait(&mut self, from: Option<Moment>) {
+        self.well.restart(from);
+        self.tools.guard.forgo_turn(&self.site.name);
     }
 
     /// Whether nothing came from MAIN's probes for as long as only a gap lasts.

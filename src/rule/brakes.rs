@@ -1,5 +1,6 @@
 //! What may turn a switch into a hold. Nothing here turns a hold into a switch.
 
+use super::crowd::Turn;
 use super::standing::Frozen;
 use super::walk::{SwitchKind, Want};
 use super::witness::{Edge, Sight};
@@ -39,6 +40,9 @@ pub struct Circumstances {
     pub relapses: u32,
     /// So many other sites left MAIN that this one is not to follow.
     pub together: Option<Together>,
+    /// The turn of the return among those to the same origin, while it is yet
+    /// to come.
+    pub turn: Option<Turn>,
     /// Whether our own network reaches anything.
     pub sight: Sight,
     /// What is seen of the site through the edge.
@@ -188,7 +192,8 @@ pub fn brake(policy: &Policy, want: Want, given: &Circumstances) -> Option<Hold>
             .or_else(|| alert(given))
             .or_else(|| failback_wait(policy, given))
             .or_else(|| budget(policy, given, 1))
-            .or_else(|| blind_state(given)),
+            .or_else(|| blind_state(given))
+            .or_else(|| turn(given)),
     }
 }
 
@@ -353,6 +358,12 @@ fn blind_state(given: &Circumstances) -> Option<Hold> {
     hold(HoldReason::FailbackWait, because, None)
 }
 
+/// Asked last: who is held by something else takes nobody's turn.
+fn turn(given: &Circumstances) -> Option<Hold> {
+    let turn = given.turn.as_ref().filter(|_| !given.asked_for)?;
+    hold(HoldReason::FailbackWait, turn.clause(), Some(turn.at))
+}
+
 fn signed(time: Duration) -> SignedDuration {
     SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX)
 }
@@ -394,6 +405,7 @@ pub(crate) mod tests {
             max_switches: 6,
             switch_window: Duration::from_secs(3600),
             failback_max: Duration::from_secs(3600),
+            failback_spread: Duration::from_secs(300),
             verify_after: Duration::from_secs(5),
             dry_run: false,
         }
@@ -418,6 +430,7 @@ pub(crate) mod tests {
             frozen: None,
             relapses: 0,
             together: None,
+            turn: None,
             sight: Sight::Clear,
             edge: Edge::Off,
         }
@@ -558,6 +571,37 @@ pub(crate) mod tests {
         let mut manual = policy();
         manual.failback = Failback::Manual;
         assert_eq!(reason(&manual, RETURN, &given), None);
+    }
+
+    #[test]
+    fn a_return_waits_for_its_turn_unless_a_person_asks_for_it() {
+        let mut given = calm();
+        given.turn = Some(Turn {
+            at: at(40),
+            target: "192.0.2.10".into(),
+            spread: Duration::from_secs(300),
+        });
+        let hold = brake(&policy(), RETURN, &given).unwrap();
+        assert_eq!(
+            (hold.reason, hold.until),
+            (HoldReason::FailbackWait, Some(at(40)))
+        );
+        assert!(
+            hold.because
+                .starts_with("returns to 192.0.2.10 are spread over 5 min")
+        );
+        for want in [FLIGHT, PIN] {
+            assert_eq!(reason(&policy(), want, &given), None);
+        }
+        // What else holds the return is what is told.
+        let mut firing = given.clone();
+        firing.alert_until = Some(at(60));
+        assert_eq!(
+            reason(&policy(), RETURN, &firing),
+            Some(HoldReason::AlertFiring)
+        );
+        given.asked_for = true;
+        assert_eq!(reason(&policy(), RETURN, &given), None);
     }
 
     #[test]

@@ -49,6 +49,7 @@ fn a_key_left_out_has_its_default() {
     assert_eq!(policy.unknown_origin, Stance::Reclaim);
     assert_eq!(policy.foreign_edit, Stance::Hold);
     assert_eq!(policy.failback_after, seconds(300));
+    assert_eq!(policy.failback_spread, seconds(300));
     assert!(policy.require_proof && !policy.dry_run);
     let edge = &site.edge;
     assert!(!edge.probe && edge.address.is_none());
