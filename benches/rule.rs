@@ -84,6 +84,7 @@ fn snapshot(main: Answer, backup: Answer) -> Snapshot {
             relapses: 0,
             together: None,
             turn: None,
+            waves: Vec::new(),
             sight: Sight::Clear,
             edge: Edge::Off,
         },

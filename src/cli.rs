@@ -48,7 +48,7 @@ enum Command {
     Unfreeze(AnySites),
     /// Count the origins as proven: what fails now was well before.
     Trust(Sites),
-    /// Drop what holds: budget, foreign edit, brake; without SITE, the brake for all.
+    /// Drop what holds: budget, foreign edit, brake, wave; without SITE, brake and waves for all.
     Release(AnySites),
     /// Go back to MAIN now, if it is up.
     Failback(Sites),

@@ -88,7 +88,10 @@ impl Config {
         writeln!(out, "control_needed = {}", guard.control_needed)?;
         writeln!(out, "max_sites_together = {}", guard.max_sites_together)?;
         let window = durations::show(guard.together_window);
-        writeln!(out, "together_window = \"{window}\"")
+        writeln!(out, "together_window = \"{window}\"")?;
+        writeln!(out, "wave = {:?}", guard.wave)?;
+        let pause = durations::show(guard.wave_pause);
+        writeln!(out, "wave_pause = \"{pause}\"")
     }
 }
 

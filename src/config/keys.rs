@@ -126,6 +126,8 @@ pub const KEYS: &[Key] = &[
     key("guard", "control_needed", Kind::Count(1, 1000), "1"),
     key("guard", "max_sites_together", Kind::Count(0, 1_000_000), "0"),
     key("guard", "together_window", Kind::Duration(SOME), r#""5m""#),
+    key("guard", "wave", Kind::List, "[]"),
+    key("guard", "wave_pause", Kind::Duration(ANY), r#""10s""#),
 
     key("edge", "probe", Kind::Flag, "false"),
     key("edge", "address", Kind::Text, r#""""#),

@@ -148,6 +148,11 @@ pub struct Guard {
     pub max_sites_together: usize,
     /// The sliding window of `max_sites_together`.
     pub together_window: Duration,
+    /// How many sites may flee to one origin in each wave; after the last one
+    /// all may. Empty: no waves.
+    pub wave: Vec<usize>,
+    /// Between the last result of a wave and the next one.
+    pub wave_pause: Duration,
 }
 
 /// Somebody else's server, asked whether it answers at all.

@@ -45,17 +45,6 @@ fn still_telling(trigger: Trigger, snapshot: &Snapshot, plan: &Plan) -> bool {
             .any(|origin| origin.answer == Answer::Pending)
 }
 
-/// Whether a switch was, or may have been, carried out.
-fn sent(carried: &Carried) -> bool {
-    match carried {
-        Carried::Over(decision, _) => matches!(
-            decision.result,
-            Some(SwitchResult::Confirmed | SwitchResult::Unconfirmed)
-        ),
-        Carried::Moved => false,
-    }
-}
-
 impl SiteLoop {
     /// Confirms, decides, carries out. `None` when told to wind up before
     /// there was a decision.
@@ -257,18 +246,15 @@ impl SiteLoop {
         if plan.reason == Reason::Switch(SwitchKind::Failback) && !self.turn_has_come(pass) {
             return Carried::Moved;
         }
-        let leaves = is_flight(plan.reason) && snapshot.record == RecordView::Origin(self.main());
-        if !leaves {
+        if !is_flight(plan.reason) {
             return self.apply(pass, decision, to, until).await;
         }
-        let Ok(before) = self.tools.guard.leave(&self.site.name, self.is_released()) else {
-            // Another site was quicker: the brake is engaged now.
+        let Ok(flight) = self.take_off(snapshot, to) else {
+            // Others were quicker: the brake is engaged now, or the wave full.
             return Carried::Moved;
         };
         let carried = self.apply(pass, decision, to, until).await;
-        if !sent(&carried) {
-            self.tools.guard.stayed(&self.site.name, before);
-        }
+        self.arrive(flight, &carried);
         carried
     }
 

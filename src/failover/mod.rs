@@ -16,6 +16,7 @@
 //! | `guard` | what holds over all sites: a freeze, the brake |
 //! | `crowd` | what a site has to do with others |
 //! | `homecoming` | whose turn it is to return to an origin that others return to |
+//! | `waves` | which of those that flee to one origin may go |
 //! | `chance` | random order |
 //! | `controls` | whether our own network reaches anything |
 //! | `edge` | the site as its visitors see it |
@@ -40,6 +41,7 @@ mod pass;
 mod reading;
 mod record;
 mod site;
+mod waves;
 
 pub use guard::Guard;
 pub use handle::{Answer, Kept, LastAlert, Request, SiteHandle, Status};

@@ -22,6 +22,9 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tracing::info;
 
+/// How soon a site looks again that waits for others to arrive.
+const WAVE_AGAIN: Duration = Duration::from_secs(1);
+
 /// One pass that a confirmation leads to.
 pub(super) struct Pass {
     pub(super) trigger: Trigger,
@@ -70,6 +73,7 @@ impl SiteLoop {
         for origin in &mut origins {
             origin.answer = sight.believe(origin.answer);
         }
+        let waves = self.waves(&origins, evidence);
         // A move that is due waits while its origin cannot be told up or down.
         let due = self.orders.unmoved;
         let due = due.filter(|o| o.force || origins[o.to].answer != Said::Unknown);
@@ -93,6 +97,7 @@ impl SiteLoop {
                     Evidence::Routine => None,
                 }),
                 frozen: self.frozen_for(pass),
+                waves,
                 ..self.circumstances(pass, &record)
             },
             record,
@@ -143,6 +148,7 @@ impl SiteLoop {
             relapses: self.history.relapses(),
             together: self.together(record),
             turn: self.turn(),
+            waves: Vec::new(),
             sight: Sight::Clear,
             edge: Edge::Off,
         }
@@ -236,6 +242,9 @@ impl SiteLoop {
             if until > self.tools.clock.moment() {
                 self.look_no_later_than(until);
             }
+        } else if plan.reason == Reason::Hold(HoldReason::Wave) {
+            // Others are under way: soon it is known when the next wave goes.
+            self.look_no_later_than(self.tools.clock.moment() + WAVE_AGAIN);
         }
     }
 
@@ -446,7 +455,7 @@ impl SiteLoop {
             let from = self.well.running().then_some(now);
             self.restart_wait(from);
         }
-        info!(site = %self.site.name, "{}: budget, foreign edit and brake are released, by hand", self.site.name);
+        info!(site = %self.site.name, "{}: budget, foreign edit, brake and waves are released, by hand", self.site.name);
     }
 }
 

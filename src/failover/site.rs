@@ -272,6 +272,7 @@ impl SiteLoop {
             }
         }
         self.tools.guard.hold(&self.site.name, false);
+        self.tools.guard.wait(&self.site.name, false);
         self.tools.guard.away(&self.site.name, None);
         // Time may have passed that nobody looked at, and no prober noticed yet.
         self.absorb().await;

@@ -84,7 +84,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason there is.
-    pub const ALL: [Reason; 20] = [
+    pub const ALL: [Reason; 21] = [
         Reason::Keep(KeepReason::OnMain),
         Reason::Keep(KeepReason::MainDown),
         Reason::Keep(KeepReason::AllDown),
@@ -105,6 +105,7 @@ impl Reason {
         Reason::Hold(HoldReason::Blind),
         Reason::Hold(HoldReason::Brake),
         Reason::Hold(HoldReason::EdgeUp),
+        Reason::Hold(HoldReason::Wave),
     ];
 
     /// The reason with this word.

@@ -259,6 +259,21 @@ fn text_from_the_environment_stays_as_it_stands_and_the_rest_is_parsed() {
 }
 
 #[test]
+fn waves_are_a_list_of_sizes_or_none() {
+    let waves = |written: &str, env: &[(&str, &str)]| {
+        let config = good(&minimal(&format!("[guard]\n{written}")), env);
+        (config.guard.wave, config.guard.wave_pause)
+    };
+    assert_eq!(waves("", &[]), (vec![], seconds(10)));
+    let text = "wave = [10, 50]\nwave_pause = \"1m\"";
+    assert_eq!(waves(text, &[]), (vec![10, 50], seconds(60)));
+    assert_eq!(waves("wave = 10", &[]).0, [10]);
+    let name = "ORIGINSWITCH_GUARD__WAVE";
+    assert_eq!(waves(text, &[(name, "[5,6]")]).0, [5, 6]);
+    assert_eq!(waves(text, &[(name, "[]")]).0, [0; 0]);
+}
+
+#[test]
 fn the_watchdog_is_any_alert_or_none() {
     let watchdog = |written: &str, env: &[(&str, &str)]| {
         let config = good(&minimal(&format!("[alerts]\n{written}")), env);

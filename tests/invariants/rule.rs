@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use originswitch::rule::address::Role;
 use originswitch::rule::brakes::{Circumstances, Foreign, HoldReason, Together};
-use originswitch::rule::crowd::Turn;
+use originswitch::rule::crowd::{Turn, Wave};
 use originswitch::rule::decision::{
     Order, OriginView, Outcome, Plan, Pointer, Reason, RecordView, Snapshot, Trigger, decide,
 };
@@ -58,7 +58,7 @@ fn circumstances() -> impl Strategy<Value = Circumstances> {
     let told = (any::<bool>(), ordered(), witnesses());
     (flags, duration(900), duration(1_200), ages, told).prop_map(
         |((proven, firing, edited, state_ok), undoubted, resolvers_need, mut ages, told)| {
-            let (asked_for, (frozen, together, turn), (relapses, sight, edge)) = told;
+            let (asked_for, (frozen, together, (turn, waves)), (relapses, sight, edge)) = told;
             ages.sort_unstable();
             Circumstances {
                 now: second(0),
@@ -79,6 +79,7 @@ fn circumstances() -> impl Strategy<Value = Circumstances> {
                 relapses,
                 together,
                 turn,
+                waves,
                 sight,
                 edge,
             }
@@ -86,8 +87,11 @@ fn circumstances() -> impl Strategy<Value = Circumstances> {
     )
 }
 
+/// The turn of a return, and the waves that keep flights from origins.
+type Crowd = (Option<Turn>, Vec<Option<Wave>>);
+
 /// What people and other sites have to do with it.
-fn ordered() -> impl Strategy<Value = (Option<Frozen>, Option<Together>, Option<Turn>)> {
+fn ordered() -> impl Strategy<Value = (Option<Frozen>, Option<Together>, Crowd)> {
     let scope = prop_oneof![Just(Scope::Site), Just(Scope::All), Just(Scope::Pin)];
     let freeze = Freeze {
         until: Some(second(90)),
@@ -108,15 +112,22 @@ fn ordered() -> impl Strategy<Value = (Option<Frozen>, Option<Together>, Option<
         target: "192.0.2.10".into(),
         spread: Duration::from_secs(300),
     };
+    let wave = Wave {
+        moved: 10,
+        target: "198.51.100.20".into(),
+        until: Some(second(30)),
+    };
     let rarely = |weight| prop::option::weighted(weight, Just(()));
+    let waves = prop::collection::vec(prop::option::weighted(0.1, Just(wave)), 0..4);
     let all = (
         prop::option::weighted(0.2, frozen),
         rarely(0.2),
         rarely(0.2),
+        waves,
     );
-    all.prop_map(move |(frozen, engaged, waits)| {
+    all.prop_map(move |(frozen, engaged, waits, waves)| {
         let together = engaged.map(|()| together.clone());
-        (frozen, together, waits.map(|()| turn.clone()))
+        (frozen, together, (waits.map(|()| turn.clone()), waves))
     })
 }
 
@@ -223,6 +234,7 @@ fn lax(policy: &Policy, seen: &Snapshot) -> (Policy, Snapshot) {
     seen.given.frozen = None;
     seen.given.together = None;
     seen.given.turn = None;
+    seen.given.waves.clear();
     seen.given.edge = Edge::Off;
     if seen.given.sight != Sight::Clear {
         // What it took from the answers is taken; returns are free.
@@ -413,6 +425,7 @@ proptest! {
                         | HoldReason::Frozen
                         | HoldReason::EdgeUp
                         | HoldReason::Brake
+                        | HoldReason::Wave
                 );
                 prop_assert!(kind == SwitchKind::Failback || stops_flights, "{:?}", hold);
             }

@@ -1,5 +1,5 @@
-//! Sites that share an origin are kind to it: they come home one after the
-//! other.
+//! Sites that share an origin are kind to it: they flee to it in waves, if the
+//! user says so, and come home to it one after the other.
 
 use crate::about;
 use crate::support::world::*;
@@ -220,4 +220,179 @@ async fn a_restart_draws_the_turns_anew_and_they_stay_apart() {
     let returns = newest(&fleet, since);
     assert_eq!(returns.len(), 12 - back);
     are_apart(&returns, secs(10));
+}
+
+const WAVES: &str = "[guard]\nwave = [10, 50]\n";
+
+/// So many sites with two BACKUPs that share all their origins.
+async fn with_backup_2(sites: usize, more: &str) -> Fleet {
+    let mut text = more.to_owned();
+    for n in 0..sites {
+        let named = THREE.replace("\"www\"", &format!("\"site-{n:02}\""));
+        text += &named.replace("www.", &format!("site-{n:02}."));
+    }
+    let fleet = Fleet::resting(&text).await;
+    fleet.run_for(secs(20)).await;
+    fleet
+}
+
+/// MAIN of all dies, and an alert of each site fires.
+fn die(fleet: &mut Fleet) -> Duration {
+    fleet.sites[0].kill(MAIN);
+    for site in &mut fleet.sites {
+        site.alert(Firing);
+    }
+    fleet.now()
+}
+
+/// How many writes there were about these seconds after a moment, and that
+/// there were no others.
+fn wrote(fleet: &Fleet, since: Duration, wanted: &[(u64, usize)]) {
+    let times = fleet.write_times();
+    let mut rest = times.as_slice();
+    for &(second, many) in wanted {
+        assert!(rest.len() >= many, "{times:?}");
+        let (now, later) = rest.split_at(many);
+        for &at in now {
+            let off = at.abs_diff(since + secs(second));
+            assert!(off <= ms(1_500), "{at:?} is not {second} s: {times:?}");
+        }
+        rest = later;
+    }
+    assert_eq!(rest.len(), 0, "{times:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hundred_sites_flee_in_waves_each_on_fresh_probes() {
+    let mut fleet = sharing(100, WAVES).await;
+    let died = die(&mut fleet);
+    fleet.run_for(secs(6)).await;
+    wrote(&fleet, died, &[(2, 10)]);
+    assert_eq!(fleet.decided("wave"), 90, "{:?}", fleet.reasons());
+    assert_eq!(fleet.metric("originswitch_hold", "wave"), 90.0);
+    let waits = fleet.sites.iter().find(|site| site.reason() == "wave");
+    let waits = waits.unwrap();
+    let status = waits.status();
+    let until = status.hold_until.unwrap();
+    about(waits.at(waits.clock.moment_of(until)), died + secs(12));
+    let said = &status.last_decision.as_ref().unwrap().explanation;
+    for part in [
+        "not switched to backup: 10 sites have just moved to 198.51.100.20",
+        &format!("the next wave goes at {until:.0}, while it still answers"),
+        &format!("`originswitch release {}` lifts this", waits.site.name),
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
+    // The pause, and a confirmation of three failures after it.
+    fleet.run_for(secs(12)).await;
+    wrote(&fleet, died, &[(2, 10), (14, 50)]);
+    assert_eq!(fleet.decided("wave"), 40);
+    fleet.run_for(secs(12)).await;
+    wrote(&fleet, died, &[(2, 10), (14, 50), (26, 40)]);
+    assert_eq!(fleet.on(BACKUP), 100);
+    assert_eq!(fleet.metric("originswitch_hold", "wave"), 0.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_falls_under_the_first_wave_gets_no_second() {
+    let mut fleet = sharing(100, WAVES).await;
+    let died = die(&mut fleet);
+    fleet.run_for(secs(4)).await;
+    fleet.sites[0].kill(BACKUP);
+    fleet.run_for(secs(120)).await;
+    wrote(&fleet, died, &[(2, 10)]);
+    assert_eq!(fleet.decided("all_down"), 100, "{:?}", fleet.reasons());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_rest_goes_to_the_next_backup_whose_waves_are_its_own() {
+    let mut fleet = with_backup_2(100, WAVES).await;
+    die(&mut fleet);
+    fleet.run_for(secs(4)).await;
+    assert_eq!(fleet.on(BACKUP), 10);
+    fleet.sites[0].kill(BACKUP);
+    let fell = fleet.now();
+    fleet.run_for(secs(60)).await;
+    assert_eq!(fleet.on(BACKUP_2), 100, "{:?}", fleet.reasons());
+    let mut second = fleet.write_times().split_off(10);
+    let sizes = [10, 50, 40].map(|many| {
+        let rest = second.split_off(many);
+        std::mem::replace(&mut second, rest)
+    });
+    for (before, after) in sizes.iter().zip(&sizes[1..]) {
+        let pause = after[0] - before[before.len() - 1];
+        assert!(pause >= secs(10), "{sizes:?}");
+    }
+    assert!(sizes[0][0] >= fell);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_person_lets_one_go_or_all() {
+    let mut fleet = sharing(20, "[guard]\nwave = [2, 2, 2]\nwave_pause = \"5m\"\n").await;
+    let died = die(&mut fleet);
+    fleet.run_for(secs(6)).await;
+    let waits = fleet.sites.iter().find(|site| site.reason() == "wave");
+    let waits = waits.unwrap();
+    waits.ask(Request::Release).await;
+    assert_eq!(waits.record(), Some(BACKUP));
+    fleet.run_for(secs(6)).await;
+    wrote(&fleet, died, &[(2, 2), (8, 1)]);
+    assert_eq!(fleet.release().await, 17);
+    fleet.run_for(secs(4)).await;
+    assert_eq!(fleet.on(BACKUP), 20, "{:?}", fleet.reasons());
+    assert_eq!(fleet.release().await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_switch_that_was_refused_gives_its_place_to_another() {
+    for fate in [WriteFate::Rejected, WriteFate::Unavailable] {
+        let mut fleet = sharing(10, "[guard]\nwave = [2]\nwave_pause = \"5m\"\n").await;
+        for site in &fleet.sites[..2] {
+            site.dns.writes_are(fate.clone());
+        }
+        die(&mut fleet);
+        fleet.run_for(secs(20)).await;
+        assert_eq!(fleet.on(BACKUP), 2, "{:?}", fleet.reasons());
+        assert_eq!(fleet.sites[0].record(), Some(MAIN));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wave_waits_for_a_switch_of_unknown_outcome() {
+    let mut fleet = sharing(10, "[guard]\nwave = [2]\n").await;
+    for site in &fleet.sites {
+        site.dns.next_write(WriteFate::LostBefore);
+    }
+    let died = die(&mut fleet);
+    fleet.run_for(secs(3)).await;
+    for site in &fleet.sites {
+        site.dns.heal();
+    }
+    // Sent once more, and confirmed, or given up after a minute: then the wave
+    // has its results.
+    fleet.run_for(secs(90)).await;
+    assert_eq!(fleet.on(BACKUP), 10, "{:?}", fleet.reasons());
+    let sent: Vec<_> = fleet.write_times();
+    let third = sent.iter().filter(|at| **at > died + secs(3)).nth(2);
+    assert!(*third.unwrap() >= died + secs(13), "{sent:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn waves_begin_anew_when_nobody_has_moved_for_a_while() {
+    let mut fleet = sharing(12, "[guard]\nwave = [3]\nmax_sites_together = 11\n").await;
+    let died = die(&mut fleet);
+    fleet.run_for(secs(30)).await;
+    // The brake is asked before the wave: eleven go, in two waves.
+    wrote(&fleet, died, &[(2, 3), (14, 8)]);
+    assert_eq!(fleet.decided("brake"), 1, "{:?}", fleet.reasons());
+    fleet.sites[0].revive(MAIN);
+    for site in &mut fleet.sites {
+        site.alert(Resolved);
+    }
+    fleet.run_for(secs(900)).await;
+    assert_eq!(fleet.on(MAIN), 12, "{:?}", fleet.reasons());
+    let before = fleet.write_times().len();
+    die(&mut fleet);
+    fleet.run_for(secs(6)).await;
+    assert_eq!(fleet.write_times().len(), before + 3);
 }
