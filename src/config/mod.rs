@@ -25,6 +25,7 @@ mod values;
 pub use durations::{parse as parse_duration, show as show_duration};
 pub use faults::{Fault, Faults};
 pub use keys::{KEYS, Key, Kind};
+pub use origins::parse_address;
 pub use sections::{is_loopback, parse_listen, parse_url, read_token_file};
 
 use crate::matcher::Matcher;

@@ -348,7 +348,7 @@ async fn a_switch_that_was_refused_gives_its_place_to_another() {
     for fate in [WriteFate::Rejected, WriteFate::Unavailable] {
         let mut fleet = sharing(10, "[guard]\nwave = [2]\nwave_pause = \"5m\"\n").await;
         for site in &fleet.sites[..2] {
-            site.dns.writes_are(fate.clone());
+            site.dns.writes_are(fate);
         }
         die(&mut fleet);
         fleet.run_for(secs(20)).await;
