@@ -147,15 +147,20 @@ impl SiteLoop {
         let waits = decision.reason == Reason::Hold(HoldReason::Wave);
         self.tools.guard.hold(&self.site.name, braked);
         self.tools.guard.wait(&self.site.name, waits);
-        if !keeps_turn(decision) {
+        if !self.keeps_turn(decision) {
             self.tools.guard.forgo_turn(&self.site.name);
         }
     }
-}
 
-/// Whether the turn of a return stands after the decision: it waits for it, or
-/// only said what it would do.
-fn keeps_turn(decision: &Decision) -> bool {
-    decision.reason == Reason::Hold(HoldReason::FailbackWait)
-        || decision.result == Some(SwitchResult::DryRun)
+    /// Whether the turn of a return stands after the decision: it is waited for,
+    /// or was only asked about. One that passed unused does not: all that did
+    /// would go together.
+    fn keeps_turn(&self, decision: &Decision) -> bool {
+        match decision.reason {
+            Reason::Hold(HoldReason::FailbackWait) => {
+                self.tools.guard.turn(&self.site.name).is_some()
+            }
+            _ => decision.result == Some(SwitchResult::DryRun),
+        }
+    }
 }

@@ -276,10 +276,11 @@ impl Guard {
     /// Notes that the site is not where it wants to be; `None` where it is, or
     /// where that cannot be told.
     pub(super) fn away(&self, site: &Arc<str>, target: Option<&Arc<str>>) {
+        let now = self.clock.moment();
         let homecoming = &mut self.state().homecoming;
         match target {
-            Some(target) => homecoming.away(site, target),
-            None => homecoming.home(site),
+            Some(target) => homecoming.away(site, target, now),
+            None => homecoming.home(site, now),
         }
     }
 

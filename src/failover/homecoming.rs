@@ -36,7 +36,9 @@ struct Episode {
     turns: HashMap<Arc<str>, Moment>,
     /// The last turn there is.
     last: Moment,
-    /// Until then the newest turn that was given is too close for another.
+    /// How far apart they are.
+    apart: Duration,
+    /// Until then the newest return is too close for another.
     busy_until: Moment,
 }
 
@@ -50,26 +52,26 @@ impl Homecoming {
     }
 
     /// The site wants to be at `target`, and is not.
-    pub(super) fn away(&mut self, site: &Arc<str>, target: &Arc<str>) {
+    pub(super) fn away(&mut self, site: &Arc<str>, target: &Arc<str>, now: Moment) {
         if self.away.get(site) == Some(target) {
             return;
         }
-        self.home(site);
+        self.home(site, now);
         self.away.insert(site.clone(), target.clone());
         let target = self.targets.entry(target.clone()).or_default();
         target.away.insert(site.clone());
     }
 
     /// The site is where it wants to be, or nobody knows where it is.
-    pub(super) fn home(&mut self, site: &Arc<str>) {
+    pub(super) fn home(&mut self, site: &Arc<str>, now: Moment) {
         let Some(name) = self.away.remove(site) else {
             return;
         };
         if let Some(target) = self.targets.get_mut(&name) {
-            target.forgo(site);
             target.away.remove(site);
-            // With its episode goes what keeps the next one from it, but
-            // nobody is left to be kept.
+            if let Some(episode) = &mut target.episode {
+                episode.home(site, now);
+            }
             if target.away.is_empty() {
                 self.targets.remove(&name);
             }
@@ -136,6 +138,7 @@ impl Episode {
             free,
             turns: HashMap::new(),
             last: now + apart * sites.saturating_sub(1),
+            apart,
             busy_until: now,
         }
     }
@@ -145,17 +148,25 @@ impl Episode {
         if let Some(turn) = self.turns.get(site) {
             return *turn;
         }
-        self.free.retain(|turn| *turn >= now);
+        while self.free.last().is_some_and(|turn| *turn < now) {
+            self.free.pop();
+        }
         let turn = self.free.pop().unwrap_or_else(|| {
             self.last = (self.last + apart).max(now);
             self.last
         });
         self.turns.insert(site.clone(), turn);
-        self.busy_until = self.busy_until.max(turn + apart);
         turn
     }
 
-    /// Whether nobody waits any more, and the last to go has had its time.
+    /// The site waits no more; if it had a turn, it has used it.
+    fn home(&mut self, site: &Arc<str>, now: Moment) {
+        if self.turns.remove(site).is_some() {
+            self.busy_until = self.busy_until.max(now + self.apart);
+        }
+    }
+
+    /// Whether nobody waits any more, and the last to return has had its time.
     fn is_over(&self, now: Moment) -> bool {
         self.turns.is_empty() && self.busy_until <= now
     }
@@ -180,7 +191,7 @@ mod tests {
         let mut homecoming = Homecoming::new(Chance::new(seed));
         let names = names(sites);
         for name in &names {
-            homecoming.away(name, &"192.0.2.10".into());
+            homecoming.away(name, &"192.0.2.10".into(), at(0));
         }
         (homecoming, names)
     }
@@ -228,7 +239,7 @@ mod tests {
             assert_eq!(homecoming.ask(name, Duration::ZERO, at(0)), at(0));
         }
         // Nor does one wait for those that are away from another origin.
-        homecoming.away(&"blog".into(), &"192.0.2.50".into());
+        homecoming.away(&"blog".into(), &"192.0.2.50".into(), at(0));
         assert_eq!(homecoming.ask(&"blog".into(), SPREAD, at(0)), at(0));
     }
 
@@ -249,7 +260,7 @@ mod tests {
         assert_eq!(all.len(), 4, "two have the same turn: {all:?}");
         // One that was not known at the begin.
         let name: Arc<str> = "late".into();
-        homecoming.away(&name, &"192.0.2.10".into());
+        homecoming.away(&name, &"192.0.2.10".into(), at(0));
         let last = homecoming.ask(&name, SPREAD, at(26));
         assert!(later.iter().all(|turn| *turn < last));
     }
@@ -271,23 +282,38 @@ mod tests {
         let (mut homecoming, names) = away(2, 1);
         let given = turns(&mut homecoming, &names);
         let (first, second) = if given[0] < given[1] { (0, 1) } else { (1, 0) };
-        homecoming.home(&names[first]);
+        homecoming.home(&names[first], at(0));
         assert_eq!(homecoming.turn(&names[second]), Some(at(10)));
         // It loses its turn; though it is the last that is away, it does not
         // follow the first at its heels.
         homecoming.forgo(&names[second]);
         assert_eq!(homecoming.ask(&names[second], SPREAD, at(2)), at(20));
-        homecoming.home(&names[second]);
+        homecoming.home(&names[second], at(20));
         assert_eq!(homecoming.turn(&names[second]), None);
-        homecoming.away(&names[0], &"192.0.2.10".into());
+        homecoming.away(&names[0], &"192.0.2.10".into(), at(0));
         assert_eq!(homecoming.ask(&names[0], SPREAD, at(60)), at(60));
+    }
+
+    #[test]
+    fn turns_that_nobody_used_are_drawn_from_the_begin() {
+        let (mut homecoming, names) = away(30, 5);
+        for second in [0, 100, 200] {
+            let latest = names
+                .iter()
+                .map(|name| homecoming.ask(name, SPREAD, at(second)))
+                .max();
+            assert_eq!(latest, Some(at(second + 290)));
+            for name in &names {
+                homecoming.forgo(name);
+            }
+        }
     }
 
     #[test]
     fn who_wants_to_be_elsewhere_has_no_turn_any_more() {
         let (mut homecoming, names) = away(2, 1);
         turns(&mut homecoming, &names);
-        homecoming.away(&names[0], &"198.51.100.20".into());
+        homecoming.away(&names[0], &"198.51.100.20".into(), at(0));
         assert_eq!(homecoming.turn(&names[0]), None);
         assert_eq!(homecoming.ask(&names[0], SPREAD, at(1)), at(1));
         // The one that is left is alone now, and keeps the turn it has.

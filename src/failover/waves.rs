@@ -130,7 +130,7 @@ impl Waves {
         let full = sizes
             .get(at.wave)
             .is_some_and(|&size| at.seats.len() >= size);
-        if let Some(tested) = at.all_landed(now).filter(|_| full) {
+        if full && let Some(tested) = at.all_landed(now) {
             at.wave += 1;
             at.tested = tested;
             at.seats.clear();

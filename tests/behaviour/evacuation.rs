@@ -292,3 +292,22 @@ async fn two_at_once_of_one_address_are_one_too_many_and_it_goes_on_without_its_
         })
         .await;
 }
+
+#[tokio::test]
+async fn who_is_frozen_while_the_waves_go_is_left_alone() {
+    let mut world = World::new().await;
+    // Each wave takes seconds to confirm.
+    world.rule = "rise = 30\n".into();
+    world.more += "[guard]\nwave = [1]\n";
+    let server = three_sites(&mut world).await;
+    let main = world.main_ip();
+    let freeze = call(&server, "PUT", "/api/v1/sites/shop/freeze");
+    let order = json!({"address": main});
+    let (answer, frozen) = tokio::join!(evacuated(&server, order), freeze);
+    assert_eq!(frozen.status, 200, "{frozen:?}");
+    assert_eq!(names(&answer, "moved"), ["blog", "www"]);
+    assert!(
+        why(&answer, "shop").starts_with("the site is frozen"),
+        "{answer}"
+    );
+}

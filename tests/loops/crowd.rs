@@ -396,3 +396,27 @@ async fn waves_begin_anew_when_nobody_has_moved_for_a_while() {
     fleet.run_for(secs(6)).await;
     assert_eq!(fleet.write_times().len(), before + 3);
 }
+
+#[tokio::test(start_paused = true)]
+async fn turns_that_passed_unused_are_drawn_anew() {
+    let mut fleet = sharing(8, "").await;
+    flee(&mut fleet).await;
+    revive(&fleet).await;
+    fleet.run_for(secs(304)).await;
+    let away = 8 - fleet.on(MAIN);
+    assert!(away > 4, "{:?}", fleet.reasons());
+    let disks = |disk| {
+        for site in &fleet.sites {
+            site.store.disk(disk);
+        }
+    };
+    // A return that could not be remembered is not made.
+    disks(Disk::Full);
+    fleet.run_for(secs(120)).await;
+    assert_eq!(8 - fleet.on(MAIN), away, "{:?}", fleet.reasons());
+    disks(Disk::Fine);
+    let since = fleet.now();
+    fleet.run_for(secs(120)).await;
+    assert_eq!(fleet.on(MAIN), 8, "{:?}", fleet.reasons());
+    are_apart(&newest(&fleet, since), secs(10));
+}

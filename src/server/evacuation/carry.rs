@@ -111,6 +111,11 @@ async fn pin(shared: &Shared, to: &Move, terms: &Terms) -> Ended {
     let Some((site, index)) = sites.get(&to.site).and_then(|site| find(site, to)) else {
         return Ended::Stuck("it was reconfigured meanwhile: ask again".into());
     };
+    let status = site.status();
+    if let Some(why) = Seen::of(site, &status).stopped() {
+        // Waves take their time, and people go on meanwhile.
+        return Ended::Stuck(why);
+    }
     let answer = site.ask(Request::Pin {
         order: Order {
             to: index,

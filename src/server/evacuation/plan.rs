@@ -152,7 +152,7 @@ impl Seen<'_> {
     }
 
     /// Why the site may not be moved anywhere.
-    fn stopped(&self) -> Option<String> {
+    pub(super) fn stopped(&self) -> Option<String> {
         let name = self.name;
         if let Some(frozen) = &self.status.frozen {
             let lift = frozen.lift(name);
