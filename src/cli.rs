@@ -4,7 +4,7 @@ use crate::app::{App, from_file, many};
 use crate::clock::Clock;
 use crate::config::{self, Config, parse_listen};
 use crate::ending::{DONE, FAILED, USAGE, chain, told_to_end};
-use crate::remote::{self, Command as Ask, Connection, Order};
+use crate::remote::{self, Command as Ask, Connection, Evacuation, Order};
 use crate::service::Manager;
 use crate::telemetry::{self, LogFormat, LogLevel};
 use crate::{demo, once};
@@ -48,10 +48,12 @@ enum Command {
     Unfreeze(AnySites),
     /// Count the origins as proven: what fails now was well before.
     Trust(Sites),
-    /// Drop what holds: budget, foreign edit, brake; without SITE, the brake for all.
+    /// Drop what holds: budget, foreign edit, brake, wave; without SITE, brake and waves for all.
     Release(AnySites),
     /// Go back to MAIN now, if it is up.
     Failback(Sites),
+    /// Move every site away from an address that is given up, and pin it there.
+    Evacuate(Evacuate),
     /// Whether the server is healthy, or ready: for a container's health check.
     Health(Health),
 }
@@ -239,6 +241,23 @@ struct Freeze {
     at: Remote,
 }
 
+#[derive(Debug, Args)]
+struct Evacuate {
+    /// The address of the origin, or its hostname where the record is a CNAME.
+    #[arg(value_name = "ADDRESS")]
+    address: String,
+    #[command(flatten)]
+    terms: Terms,
+    /// Only say where each site would go.
+    #[arg(long)]
+    dry_run: bool,
+    /// End the pins of the evacuation: the rule has the sites again.
+    #[arg(long, conflicts_with_all = ["time", "reason"])]
+    undo: bool,
+    #[command(flatten)]
+    at: Remote,
+}
+
 impl From<Terms> for remote::Terms {
     fn from(Terms { time, reason }: Terms) -> remote::Terms {
         remote::Terms { time, reason }
@@ -297,6 +316,15 @@ async fn command(command: Command) -> u8 {
         Command::Trust(args) => (Ask::Order(Order::Trust, args.sites), args.at),
         Command::Release(args) => (Ask::Order(Order::Release, args.sites), args.at),
         Command::Failback(args) => (Ask::Order(Order::Failback, args.sites), args.at),
+        Command::Evacuate(args) => {
+            let evacuation = Evacuation {
+                address: args.address,
+                terms: args.terms.into(),
+                dry_run: args.dry_run,
+                undo: args.undo,
+            };
+            (Ask::Evacuate(evacuation), args.at)
+        }
         Command::Health(args) => {
             let at = Remote {
                 server: args.server,

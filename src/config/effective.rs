@@ -95,7 +95,10 @@ impl Config {
         writeln!(out, "control_needed = {}", guard.control_needed)?;
         writeln!(out, "max_sites_together = {}", guard.max_sites_together)?;
         let window = durations::show(guard.together_window);
-        writeln!(out, "together_window = \"{window}\"")
+        writeln!(out, "together_window = \"{window}\"")?;
+        writeln!(out, "wave = {:?}", guard.wave)?;
+        let pause = durations::show(guard.wave_pause);
+        writeln!(out, "wave_pause = \"{pause}\"")
     }
 }
 
@@ -170,7 +173,7 @@ fn show_policy(policy: &Policy) -> String {
     format!(
         "{{ fall = {}, rise = {}, confirm_interval = \"{}\", confirm_for = \"{}\", \
          require_proof = {}, failback = \"{failback}\", failback_after = \"{}\", \
-         failback_max = \"{}\", unknown_origin = \"{}\", foreign_edit = \"{}\", max_switches = {}, \
+         failback_max = \"{}\", failback_spread = \"{}\", unknown_origin = \"{}\", foreign_edit = \"{}\", max_switches = {}, \
          switch_window = \"{}\", verify_after = \"{}\", dry_run = {} }}",
         policy.fall,
         policy.rise,
@@ -179,6 +182,7 @@ fn show_policy(policy: &Policy) -> String {
         policy.require_proof,
         durations::show(policy.failback_after),
         durations::show(policy.failback_max),
+        durations::show(policy.failback_spread),
         stance(policy.unknown_origin),
         stance(policy.foreign_edit),
         policy.max_switches,

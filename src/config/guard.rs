@@ -3,12 +3,16 @@
 use super::probes;
 use super::read::Reading;
 use super::scope::Scope;
-use super::values::{any_entries, text};
+use super::values::{any_entries, count, text};
 use super::{ControlTarget, Guard, ProbeKind, ProbeSettings, Site, StatusSet};
 use crate::rule::address::{Address, Place};
+use figment::value::Value;
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
+
+/// Sites in one wave: more than there can be.
+const LARGEST_WAVE: u64 = 1_000_000;
 
 pub(super) fn guard(reading: &Reading) -> Guard {
     let scope = Scope::new(reading, "guard");
@@ -43,7 +47,19 @@ pub(super) fn guard(reading: &Reading) -> Guard {
         control_needed: needed,
         max_sites_together: scope.count("max_sites_together"),
         together_window: scope.duration("together_window"),
+        wave: scope.read("wave", waves).unwrap_or_default(),
+        wave_pause: scope.duration("wave_pause"),
     }
+}
+
+/// The sizes of waves.
+fn waves(value: &Value) -> Result<Vec<usize>, String> {
+    let size = |entry| {
+        let size = count(entry, 1, LARGEST_WAVE)
+            .map_err(|why| format!("{why}: write sizes such as [10, 50], or [] for no waves"))?;
+        Ok(usize::try_from(size).unwrap_or(usize::MAX))
+    };
+    any_entries(value).map(size).collect()
 }
 
 /// A target that is an origin says nothing of our network when it dies.

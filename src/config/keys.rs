@@ -123,6 +123,7 @@ pub const KEYS: &[Key] = &[
     key("rule", "failback", Kind::Choice(&["auto", "manual"]), r#""auto""#),
     key("rule", "failback_after", Kind::Duration(ANY), r#""5m""#),
     key("rule", "failback_max", Kind::Duration(ANY), r#""1h""#),
+    key("rule", "failback_spread", Kind::Duration(ANY), r#""5m""#),
     key("rule", "unknown_origin", Kind::Choice(&["reclaim", "hold"]), r#""reclaim""#),
     key("rule", "foreign_edit", Kind::Choice(&["hold", "reclaim"]), r#""hold""#),
     key("rule", "max_switches", Kind::Count(1, 100_000), "6"),
@@ -134,6 +135,8 @@ pub const KEYS: &[Key] = &[
     key("guard", "control_needed", Kind::Count(1, 1000), "1"),
     key("guard", "max_sites_together", Kind::Count(0, 1_000_000), "0"),
     key("guard", "together_window", Kind::Duration(SOME), r#""5m""#),
+    key("guard", "wave", Kind::List, "[]"),
+    key("guard", "wave_pause", Kind::Duration(ANY), r#""10s""#),
 
     key("edge", "probe", Kind::Flag, "false"),
     key("edge", "address", Kind::Text, r#""""#),

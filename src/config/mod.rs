@@ -25,6 +25,7 @@ mod values;
 pub use durations::{parse as parse_duration, show as show_duration};
 pub use faults::{Fault, Faults};
 pub use keys::{KEYS, Key, Kind};
+pub use origins::parse_address;
 pub use sections::{is_loopback, parse_listen, parse_url, read_token_file};
 
 use crate::matcher::Matcher;
@@ -181,6 +182,11 @@ pub struct Guard {
     pub max_sites_together: usize,
     /// The sliding window of `max_sites_together`.
     pub together_window: Duration,
+    /// How many sites may flee to one origin in each wave; after the last one
+    /// all may. Empty: no waves.
+    pub wave: Vec<usize>,
+    /// Between the last result of a wave and the next one.
+    pub wave_pause: Duration,
 }
 
 /// Somebody else's server, asked whether it answers at all.

@@ -19,6 +19,18 @@ pub(super) fn place(value: &Value) -> Result<Place, String> {
     }
 }
 
+/// One address of an origin, or its hostname, as a person names it.
+///
+/// # Errors
+/// One sentence that says what to write.
+pub fn parse_address(text: &str) -> Result<Address, String> {
+    let ip = text.parse::<IpAddr>();
+    ip.map_or_else(
+        |_| Ok(Address::name(&full_hostname(text)?)),
+        |ip| Ok(ip.into()),
+    )
+}
+
 fn from_text(text: &str) -> Result<Place, String> {
     let address = match text.parse::<IpAddr>() {
         Ok(ip) => usable(ip)?,

@@ -39,6 +39,7 @@ pub(super) fn policy(scope: &Scope) -> Policy {
         },
         failback_after: scope.duration("failback_after"),
         failback_max: scope.duration("failback_max"),
+        failback_spread: scope.duration("failback_spread"),
         unknown_origin: stance(scope.choice("unknown_origin")),
         foreign_edit: stance(scope.choice("foreign_edit")),
         max_switches,

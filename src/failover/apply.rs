@@ -299,6 +299,7 @@ impl SiteLoop {
             let at = open.since;
             self.carried_out(&open.decision, at);
             if is_flight(open.decision.reason) {
+                self.landed(&open.decision, true);
                 self.watch_recovery(&open.decision, at);
             }
             self.amend_last(&open);
@@ -313,6 +314,9 @@ impl SiteLoop {
         let given_up = late || (place.is_some() && place != before);
         if given_up && left_main(&open.decision) {
             self.tools.guard.stayed(&self.site.name, None);
+        }
+        if given_up && is_flight(open.decision.reason) {
+            self.landed(&open.decision, false);
         }
         self.open = Some(open);
         if given_up {

@@ -11,6 +11,7 @@ use crate::rule::decision::{
     Decision, Outcome, Plan, Reason, RecordView, Snapshot, SwitchResult, Trigger, decide,
 };
 use crate::rule::health::Answer;
+use crate::rule::walk::SwitchKind;
 use crate::rule::witness::Sight;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,17 +46,6 @@ fn still_telling(trigger: Trigger, snapshot: &Snapshot, plan: &Plan) -> bool {
             .origins
             .iter()
             .any(|origin| origin.answer == Answer::Pending)
-}
-
-/// Whether a switch was, or may have been, carried out.
-fn sent(carried: &Carried) -> bool {
-    match carried {
-        Carried::Over(decision, _) => matches!(
-            decision.result,
-            Some(SwitchResult::Confirmed | SwitchResult::Unconfirmed)
-        ),
-        Carried::Moved => false,
-    }
 }
 
 impl SiteLoop {
@@ -264,18 +254,18 @@ impl SiteLoop {
             );
             return Carried::Over(decision, false);
         }
-        let leaves = is_flight(plan.reason) && snapshot.record == RecordView::Origin(self.main());
-        if !leaves {
+        if plan.reason == Reason::Switch(SwitchKind::Failback) && !self.turn_has_come(pass) {
+            return Carried::Moved;
+        }
+        if !is_flight(plan.reason) {
             return self.apply(pass, decision, to, until).await;
         }
-        let Ok(before) = self.tools.guard.leave(&self.site.name, self.is_released()) else {
-            // Another site was quicker: the brake is engaged now.
+        let Ok(flight) = self.take_off(snapshot, to) else {
+            // Others were quicker: the brake is engaged now, or the wave full.
             return Carried::Moved;
         };
         let carried = self.apply(pass, decision, to, until).await;
-        if !sent(&carried) {
-            self.tools.guard.stayed(&self.site.name, before);
-        }
+        self.arrive(flight, &carried);
         carried
     }
 

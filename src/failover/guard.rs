@@ -1,14 +1,19 @@
-//! What holds over all sites: a freeze of all of them, and the brake for those
-//! that leave MAIN together. One for the process.
+//! What holds over all sites: a freeze of all of them, the brake for those that
+//! leave MAIN together, waves for those that flee to one origin, and turns for
+//! those that return. One for the process.
 
+use super::chance::Chance;
 use super::controls::Controls;
+use super::homecoming::Homecoming;
 use super::orders::Standing;
+use super::waves::Waves;
 use super::{Lookout, Store, StoreFault};
 use crate::clock::Clock;
 use crate::config;
 use crate::metrics::Metrics;
 use crate::rule::Moment;
 use crate::rule::brakes::Together;
+use crate::rule::crowd::Wave;
 use crate::rule::standing::Freeze;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeSet, HashMap};
@@ -47,6 +52,8 @@ struct State {
     released: Option<Moment>,
     /// Those the brake holds now.
     held: BTreeSet<Arc<str>>,
+    homecoming: Homecoming,
+    waves: Waves,
     controls: Arc<Controls>,
 }
 
@@ -85,6 +92,8 @@ impl Guard {
                 left,
                 released: past.released.map(|at| clock.moment_of(at)),
                 held: BTreeSet::new(),
+                homecoming: Homecoming::new(seed(&clock)),
+                waves: Waves::new(settings),
                 controls: Controls::start(settings, lookout, &metrics),
             }),
             store,
@@ -104,6 +113,7 @@ impl Guard {
         let mut state = self.state();
         state.allowed = settings.max_sites_together;
         state.window = settings.together_window;
+        state.waves.set(settings);
         if !state.controls.are(settings) {
             state.controls = Controls::start(settings, lookout, &self.metrics);
         }
@@ -197,6 +207,101 @@ impl Guard {
         };
     }
 
+    /// For each of these origins, the wave that keeps the site from it, going by
+    /// probes made from `seen` on; empty where nobody has to wait.
+    pub(super) fn waves<'a>(
+        &self,
+        site: &str,
+        targets: impl Iterator<Item = &'a Arc<str>>,
+        seen: Moment,
+    ) -> Vec<Option<Wave>> {
+        let now = self.clock.moment();
+        let state = self.state();
+        if state.waves.are_idle() || state.is_lifted(now) {
+            return Vec::new();
+        }
+        let wave = |target: &Arc<str>| {
+            let closed = state.waves.closed(site, target, seen, now)?;
+            Some(Wave {
+                moved: closed.moved,
+                target: target.clone(),
+                until: closed.opens.map(|at| self.clock.timestamp(at)),
+            })
+        };
+        targets.map(wave).collect()
+    }
+
+    /// Takes a seat for a site that is about to flee to `target`; an error if it
+    /// has to wait after all, since others were quicker. One that a person
+    /// released never has to.
+    pub(super) fn board(
+        &self,
+        site: &Arc<str>,
+        target: &Arc<str>,
+        seen: Moment,
+        released: bool,
+    ) -> Result<(), Full> {
+        let now = self.clock.moment();
+        let mut state = self.state();
+        let free = released || state.is_lifted(now);
+        if !free && state.waves.closed(site, target, seen, now).is_some() {
+            return Err(Full);
+        }
+        state.waves.board(site, target, now);
+        Ok(())
+    }
+
+    /// A site's flight to `target` had its result, or did not come about.
+    pub(super) fn landed(&self, site: &str, target: &str, moved: bool) {
+        let now = self.clock.moment();
+        let waves = &mut self.state().waves;
+        if moved {
+            waves.landed(site, target, now);
+        } else {
+            waves.stayed(site, target);
+        }
+    }
+
+    /// Notes whether a wave keeps the site now.
+    pub(super) fn wait(&self, site: &Arc<str>, waits: bool) {
+        self.state().waves.wait(site, waits);
+    }
+
+    /// The waves in which sites move to one origin, if the user wants any.
+    #[must_use]
+    pub fn wave_sizes(&self) -> Vec<usize> {
+        self.state().waves.sizes().to_vec()
+    }
+
+    /// Notes that the site is not where it wants to be; `None` where it is, or
+    /// where that cannot be told.
+    pub(super) fn away(&self, site: &Arc<str>, target: Option<&Arc<str>>) {
+        let now = self.clock.moment();
+        let homecoming = &mut self.state().homecoming;
+        match target {
+            Some(target) => homecoming.away(site, target, now),
+            None => homecoming.home(site, now),
+        }
+    }
+
+    /// The turn that the site has among those that return, if it is yet to come.
+    pub(super) fn turn(&self, site: &Arc<str>) -> Option<Moment> {
+        let turn = self.state().homecoming.turn(site);
+        turn.filter(|turn| *turn > self.clock.moment())
+    }
+
+    /// When the site may return, which nothing else keeps from it: now, or at
+    /// the turn that it has from now on.
+    pub(super) fn ask_turn(&self, site: &Arc<str>, spread: Duration) -> Moment {
+        let now = self.clock.moment();
+        self.state().homecoming.ask(site, spread, now)
+    }
+
+    /// The site's turn counts no more.
+    pub(super) fn forgo_turn(&self, site: &Arc<str>) {
+        self.state().homecoming.forgo(site);
+    }
+
     /// Notes whether the brake holds a site, and says aloud which ones it does
     /// whenever their number has doubled.
     pub(super) fn hold(&self, site: &Arc<str>, held: bool) {
@@ -222,7 +327,7 @@ impl Guard {
         }
     }
 
-    /// Lets the sites go that the brake holds, and those that would follow them
+    /// Lets the sites go that the brake holds or a wave, and those that would follow them
     /// within the window; returns the names of the first.
     ///
     /// # Errors
@@ -231,7 +336,8 @@ impl Guard {
         let held: Vec<Arc<str>> = {
             let mut state = self.state();
             state.released = Some(self.clock.moment());
-            state.held.iter().cloned().collect()
+            let held: BTreeSet<_> = state.held.iter().chain(state.waves.waiting()).collect();
+            held.into_iter().cloned().collect()
         };
         info!(
             sites = held.len(),
@@ -242,11 +348,22 @@ impl Guard {
     }
 }
 
+/// The begin of all chance: the time to the nanosecond, so that it is another
+/// one in each process, and the same again where the time is made.
+fn seed(clock: &Clock) -> Chance {
+    let nanoseconds = clock.now().as_nanosecond();
+    Chance::new(u64::try_from(nanoseconds).unwrap_or_default())
+}
+
 impl State {
     /// Whether there is a limit, and no person has just lifted it.
     fn engages(&self, now: Moment) -> bool {
-        let lifted = self.released.is_some_and(|at| now.since(at) < self.window);
-        self.allowed > 0 && !lifted
+        self.allowed > 0 && !self.is_lifted(now)
+    }
+
+    /// Whether a person has just let all go.
+    fn is_lifted(&self, now: Moment) -> bool {
+        self.released.is_some_and(|at| now.since(at) < self.window)
     }
 
     /// When the other sites left MAIN inside the window, oldest first.

@@ -44,7 +44,8 @@ pub enum Request {
     Failback,
     /// Count the origins as proven.
     Trust,
-    /// Drop what holds the site: the switch budget, a foreign edit, the brake.
+    /// Drop what holds the site: the switch budget, a foreign edit, the brake, a
+    /// wave.
     Release,
     /// Let an origin play MAIN's part, and move there now.
     Pin {

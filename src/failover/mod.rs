@@ -14,6 +14,10 @@
 //! | `apply` | carrying out a switch, and proving it |
 //! | `orders` | pins and freezes of a site |
 //! | `guard` | what holds over all sites: a freeze, the brake |
+//! | `crowd` | what a site has to do with others |
+//! | `homecoming` | whose turn it is to return to an origin that others return to |
+//! | `waves` | which of those that flee to one origin may go |
+//! | `chance` | random order |
 //! | `controls` | whether our own network reaches anything |
 //! | `edge` | the site as its visitors see it |
 //! | `reading` | reading the record, and noticing whose hand it shows |
@@ -22,11 +26,14 @@
 //! | `memory` | proofs, switches and how long MAIN has been well |
 
 mod apply;
+mod chance;
 mod confirm;
 mod controls;
+mod crowd;
 mod edge;
 mod guard;
 pub mod handle;
+mod homecoming;
 mod legs;
 mod memory;
 mod orders;
@@ -34,6 +41,7 @@ mod pass;
 mod reading;
 mod record;
 mod site;
+mod waves;
 
 pub use guard::Guard;
 pub use handle::{Answer, Kept, LastAlert, Request, SiteHandle, Status};

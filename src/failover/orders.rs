@@ -262,6 +262,7 @@ impl SiteLoop {
         if self.main() != before {
             self.history.forget_returns();
             self.well = Wellness::anew(self.origins[self.main()].fingerprint.clone());
+            self.tell_where();
         }
         self.wait_anew();
         self.save_wellness().await;
@@ -301,7 +302,7 @@ impl SiteLoop {
     pub(super) fn wait_anew(&mut self) {
         let now = self.tools.clock.moment();
         let up = self.views(Evidence::Routine)[self.main()].state() == State::Up;
-        self.well.restart(up.then_some(now));
+        self.restart_wait(up.then_some(now));
         self.retry_at = None;
         self.look_no_later_than(now);
     }

@@ -8,7 +8,7 @@ use super::record::Reading;
 use super::site::SiteLoop;
 use crate::rule::Moment;
 use crate::rule::address::{Holding, Role};
-use crate::rule::brakes::{Circumstances, HoldReason, Together};
+use crate::rule::brakes::{Circumstances, HoldReason};
 use crate::rule::decision::{
     Action, Decision, OriginView, Outcome, Plan, Reason, RecordView, Snapshot, SwitchResult,
     Trigger, decide,
@@ -21,6 +21,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tracing::info;
+
+/// How soon a site looks again that waits for others to arrive.
+const WAVE_AGAIN: Duration = Duration::from_secs(1);
 
 /// One pass that a confirmation leads to.
 pub(super) struct Pass {
@@ -70,6 +73,7 @@ impl SiteLoop {
         for origin in &mut origins {
             origin.answer = sight.believe(origin.answer);
         }
+        let waves = self.waves(&origins, evidence);
         // A move that is due waits while its origin cannot be told up or down.
         let due = self.orders.unmoved;
         let due = due.filter(|o| o.force || origins[o.to].answer != Said::Unknown);
@@ -93,6 +97,7 @@ impl SiteLoop {
                     Evidence::Routine => None,
                 }),
                 frozen: self.frozen_for(pass),
+                waves,
                 ..self.circumstances(pass, &record)
             },
             record,
@@ -113,20 +118,6 @@ impl SiteLoop {
         let moves = pass.wish.is_some() || self.orders.unmoved.is_some();
         self.frozen()
             .filter(|frozen| !(moves && frozen.scope == Scope::Pin))
-    }
-
-    /// The brake across sites, where the site would leave MAIN.
-    fn together(&self, record: &RecordView) -> Option<Together> {
-        let leaves = *record == RecordView::Origin(self.main());
-        (leaves && !self.is_released())
-            .then(|| self.tools.guard.together(&self.site.name))
-            .flatten()
-    }
-
-    /// Whether a person let the site go while the brake held it.
-    pub(super) fn is_released(&self) -> bool {
-        let (guard, now) = (&self.tools.guard, self.tools.clock.moment());
-        self.history.released_within(guard.window(), now)
     }
 
     fn circumstances(&self, pass: &Pass, record: &RecordView) -> Circumstances {
@@ -156,6 +147,8 @@ impl SiteLoop {
             frozen: None,
             relapses: self.history.relapses(),
             together: self.together(record),
+            turn: self.turn(),
+            waves: Vec::new(),
             sight: Sight::Clear,
             edge: Edge::Off,
         }
@@ -249,6 +242,9 @@ impl SiteLoop {
             if until > self.tools.clock.moment() {
                 self.look_no_later_than(until);
             }
+        } else if plan.reason == Reason::Hold(HoldReason::Wave) {
+            // Others are under way: soon it is known when the next wave goes.
+            self.look_no_later_than(self.tools.clock.moment() + WAVE_AGAIN);
         }
     }
 
@@ -267,8 +263,7 @@ impl SiteLoop {
     ) -> Arc<Decision> {
         self.metrics.pass(&decision);
         self.decided = true;
-        let braked = decision.reason == Reason::Hold(HoldReason::Brake);
-        self.tools.guard.hold(&self.site.name, braked);
+        self.tell_others(&decision);
         if decision.reason == Reason::Keep(KeepReason::OnMain) && self.foreign.take().is_some() {
             // Another hand put it where the rule wants it: taken as it is, so
             // that the next edit is seen for what it is.
@@ -458,9 +453,9 @@ impl SiteLoop {
             self.adopt_reading().await;
             let now = self.tools.clock.moment();
             let from = self.well.running().then_some(now);
-            self.well.restart(from);
+            self.restart_wait(from);
         }
-        info!(site = %self.site.name, "{}: budget, foreign edit and brake are released, by hand", self.site.name);
+        info!(site = %self.site.name, "{}: budget, foreign edit, brake and waves are released, by hand", self.site.name);
     }
 }
 

@@ -107,7 +107,7 @@ impl SiteLoop {
         );
         // What we waited for, we waited for on the record as it was.
         let now = self.well.running().then(|| self.tools.clock.moment());
-        self.well.restart(now);
+        self.restart_wait(now);
         self.foreign = Some(foreign);
     }
 
@@ -147,6 +147,7 @@ impl SiteLoop {
             self.moved().await;
         }
         self.reading = Some(reading);
+        self.tell_where();
     }
 
     /// Takes the record as it was last read for the one we know.

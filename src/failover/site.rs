@@ -282,6 +282,8 @@ impl SiteLoop {
             }
         }
         self.tools.guard.hold(&self.site.name, false);
+        self.tools.guard.wait(&self.site.name, false);
+        self.tools.guard.away(&self.site.name, None);
         // Time may have passed that nobody looked at, and no prober noticed yet.
         self.absorb().await;
         Box::pin(self.save_wellness()).await;
@@ -470,7 +472,7 @@ impl SiteLoop {
         self.well.observe(views[self.main()].state(), now);
         if gap || fell {
             let from = self.well.running().then_some(now);
-            self.well.restart(from);
+            self.restart_wait(from);
         }
         if self.well.overstated(now) {
             Box::pin(self.save_wellness()).await;
@@ -486,6 +488,12 @@ impl SiteLoop {
         if self.recovers() {
             Box::pin(self.see_recovery()).await;
         }
+    }
+
+    /// MAIN has to be well anew before a return; a turn that it had is past.
+    pub(super) fn restart_wait(&mut self, from: Option<Moment>) {
+        self.well.restart(from);
+        self.tools.guard.forgo_turn(&self.site.name);
     }
 
     /// Whether nothing came from MAIN's probes for as long as only a gap lasts.

@@ -98,6 +98,34 @@ pub(super) struct Released {
     pub(super) released: Vec<String>,
 }
 
+/// What became of an evacuation.
+#[derive(Debug, Deserialize)]
+pub(super) struct Evacuated {
+    pub(super) address: String,
+    pub(super) dry_run: bool,
+    pub(super) undo: bool,
+    pub(super) moved: Vec<Moved>,
+    pub(super) not_moved: Vec<NotMoved>,
+    #[serde(default)]
+    pub(super) released: Option<Vec<String>>,
+}
+
+/// A site that moved.
+#[derive(Debug, Deserialize)]
+pub(super) struct Moved {
+    pub(super) site: String,
+    pub(super) from: Pointer,
+    pub(super) to: Pointer,
+    pub(super) result: String,
+}
+
+/// A site that did not.
+#[derive(Debug, Deserialize)]
+pub(super) struct NotMoved {
+    pub(super) site: String,
+    pub(super) why: String,
+}
+
 /// A decision.
 #[derive(Debug, Deserialize)]
 pub(super) struct Decision {

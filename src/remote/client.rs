@@ -60,6 +60,8 @@ pub(super) struct Call<'a> {
     pub(super) path: &'a [&'a str],
     pub(super) query: &'a [(&'a str, &'a str)],
     pub(super) body: Option<Value>,
+    /// How long the server may take.
+    pub(super) limit: Duration,
 }
 
 impl<'a> Call<'a> {
@@ -69,6 +71,7 @@ impl<'a> Call<'a> {
             path,
             query: &[],
             body: None,
+            limit: ANSWER,
         }
     }
 
@@ -168,7 +171,7 @@ impl Client {
     }
 
     async fn send(&self, call: Call<'_>) -> Result<String, Fault> {
-        let reads = call.method == Method::GET;
+        let (reads, limit) = (call.method == Method::GET, call.limit);
         let mut url = self.url.clone();
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty().extend(["api", "v1"]).extend(call.path);
@@ -176,7 +179,7 @@ impl Client {
         if !call.query.is_empty() {
             url.query_pairs_mut().extend_pairs(call.query);
         }
-        let mut request = self.http.request(call.method, url);
+        let mut request = self.http.request(call.method, url).timeout(limit);
         if let Some((token, _)) = &self.token {
             request = request.bearer_auth(token.expose());
         }
@@ -189,7 +192,7 @@ impl Client {
         };
         let (status, text) = answer
             .await
-            .map_err(|error| self.silence(&error, ANSWER, reads))?;
+            .map_err(|error| self.silence(&error, limit, reads))?;
         if status.is_success() {
             Ok(text)
         } else {

@@ -7,6 +7,7 @@
 //! | `status` | where each site is, and what stops it |
 //! | `history` | what was decided |
 //! | `orders` | what people order |
+//! | `evacuate` | an address that is given up |
 //! | `outcome` | what is so then, and whether it was done |
 //!
 //! Nothing here knows the rule: what a hold is called and which command lifts
@@ -14,12 +15,14 @@
 
 mod answers;
 mod client;
+mod evacuate;
 mod history;
 mod orders;
 mod outcome;
 mod status;
 
 pub use client::Connection;
+pub use evacuate::Evacuation;
 pub use orders::{Order, Terms};
 
 use crate::table::printable;
@@ -47,6 +50,8 @@ pub enum Command {
         /// The stricter question.
         ready: bool,
     },
+    /// Every site away from an address, or back.
+    Evacuate(Evacuation),
     /// An order, for these sites; without one, for all together.
     Order(Order, Vec<String>),
 }
@@ -105,6 +110,7 @@ async fn answer(client: &Client, command: Command, json: bool) -> Result<Report,
             client.health(word).await.map(Report::of)
         }
         Command::Decision(id) => history::one(client, id, json).await,
+        Command::Evacuate(order) => evacuate::run(client, &order, json).await,
         Command::Order(order, sites) if sites.is_empty() => {
             orders::over_all(client, order, json).await
         }

@@ -64,7 +64,10 @@ pub(super) fn followed(order: &Order, decision: &Decision) -> (String, u8) {
             "its origins count as proven".to_owned(),
         ),
         _ => (
-            !matches!(&*decision.reason, "switch_budget" | "foreign" | "brake"),
+            !matches!(
+                &*decision.reason,
+                "switch_budget" | "foreign" | "brake" | "wave"
+            ),
             "released".to_owned(),
         ),
     };

@@ -1,5 +1,6 @@
 //! What may turn a switch into a hold. Nothing here turns a hold into a switch.
 
+use super::crowd::{Turn, Wave};
 use super::standing::Frozen;
 use super::walk::{SwitchKind, Want};
 use super::witness::{Edge, Sight};
@@ -39,6 +40,12 @@ pub struct Circumstances {
     pub relapses: u32,
     /// So many other sites left MAIN that this one is not to follow.
     pub together: Option<Together>,
+    /// The turn of the return among those to the same origin, while it is yet
+    /// to come.
+    pub turn: Option<Turn>,
+    /// For each origin, by index, the wave that keeps flights from it; shorter
+    /// where nothing does.
+    pub waves: Vec<Option<Wave>>,
     /// Whether our own network reaches anything.
     pub sight: Sight,
     /// What is seen of the site through the edge.
@@ -100,6 +107,8 @@ pub enum HoldReason {
     Brake,
     /// The edge reaches the origin that we do not reach.
     EdgeUp,
+    /// Others have just moved to the same origin.
+    Wave,
 }
 
 impl HoldReason {
@@ -121,6 +130,7 @@ impl HoldReason {
             HoldReason::Blind => "blind",
             HoldReason::Brake => "brake",
             HoldReason::EdgeUp => "edge_up",
+            HoldReason::Wave => "wave",
         }
     }
 
@@ -133,7 +143,10 @@ impl HoldReason {
             HoldReason::FailbackWait | HoldReason::FailbackManual | HoldReason::AlertFiring => {
                 "failback"
             }
-            HoldReason::SwitchBudget | HoldReason::Foreign | HoldReason::Brake => "release",
+            HoldReason::SwitchBudget
+            | HoldReason::Foreign
+            | HoldReason::Brake
+            | HoldReason::Wave => "release",
             HoldReason::Frozen => return frozen.map(|frozen| frozen.lift(site)),
             HoldReason::Unconfirmed
             | HoldReason::UnknownOrigin
@@ -168,7 +181,7 @@ pub(super) const BLIND: &str = "fewer of guard.control_targets answer than guard
 /// person's freeze alone.
 #[must_use]
 pub fn brake(policy: &Policy, want: Want, given: &Circumstances) -> Option<Hold> {
-    let Want::Switch(kind, _) = want else {
+    let Want::Switch(kind, to) = want else {
         return None;
     };
     match kind {
@@ -178,7 +191,8 @@ pub fn brake(policy: &Policy, want: Want, given: &Circumstances) -> Option<Hold>
             .or_else(|| unproven(policy, given))
             .or_else(|| edge_up(given))
             .or_else(|| together(given))
-            .or_else(|| budget(policy, given, 0)),
+            .or_else(|| budget(policy, given, 0))
+            .or_else(|| wave(given, to)),
         SwitchKind::Failback => frozen(given)
             .or_else(|| blind(given))
             .or_else(|| foreign(policy, given))
@@ -188,7 +202,8 @@ pub fn brake(policy: &Policy, want: Want, given: &Circumstances) -> Option<Hold>
             .or_else(|| alert(given))
             .or_else(|| failback_wait(policy, given))
             .or_else(|| budget(policy, given, 1))
-            .or_else(|| blind_state(given)),
+            .or_else(|| blind_state(given))
+            .or_else(|| turn(given)),
     }
 }
 
@@ -353,6 +368,18 @@ fn blind_state(given: &Circumstances) -> Option<Hold> {
     hold(HoldReason::FailbackWait, because, None)
 }
 
+/// Asked last: who is held by something else takes nobody's place.
+fn wave(given: &Circumstances, to: usize) -> Option<Hold> {
+    let wave = given.waves.get(to)?.as_ref()?;
+    hold(HoldReason::Wave, wave.clause(), wave.until)
+}
+
+/// Asked last: who is held by something else takes nobody's turn.
+fn turn(given: &Circumstances) -> Option<Hold> {
+    let turn = given.turn.as_ref().filter(|_| !given.asked_for)?;
+    hold(HoldReason::FailbackWait, turn.clause(), Some(turn.at))
+}
+
 fn signed(time: Duration) -> SignedDuration {
     SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX)
 }
@@ -394,6 +421,7 @@ pub(crate) mod tests {
             max_switches: 6,
             switch_window: Duration::from_secs(3600),
             failback_max: Duration::from_secs(3600),
+            failback_spread: Duration::from_secs(300),
             verify_after: Duration::from_secs(5),
             dry_run: false,
         }
@@ -418,6 +446,8 @@ pub(crate) mod tests {
             frozen: None,
             relapses: 0,
             together: None,
+            turn: None,
+            waves: Vec::new(),
             sight: Sight::Clear,
             edge: Edge::Off,
         }
@@ -561,6 +591,37 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_return_waits_for_its_turn_unless_a_person_asks_for_it() {
+        let mut given = calm();
+        given.turn = Some(Turn {
+            at: at(40),
+            target: "192.0.2.10".into(),
+            spread: Duration::from_secs(300),
+        });
+        let hold = brake(&policy(), RETURN, &given).unwrap();
+        assert_eq!(
+            (hold.reason, hold.until),
+            (HoldReason::FailbackWait, Some(at(40)))
+        );
+        assert!(
+            hold.because
+                .starts_with("returns to 192.0.2.10 are spread over 5 min")
+        );
+        for want in [FLIGHT, PIN] {
+            assert_eq!(reason(&policy(), want, &given), None);
+        }
+        // What else holds the return is what is told.
+        let mut firing = given.clone();
+        firing.alert_until = Some(at(60));
+        assert_eq!(
+            reason(&policy(), RETURN, &firing),
+            Some(HoldReason::AlertFiring)
+        );
+        given.asked_for = true;
+        assert_eq!(reason(&policy(), RETURN, &given), None);
+    }
+
+    #[test]
     fn a_freeze_stops_every_switch_and_says_who_lifts_it() {
         let mut given = calm();
         given.asked_for = true;
@@ -605,6 +666,27 @@ pub(crate) mod tests {
         let hold = brake(&policy(), FLIGHT, &given).unwrap();
         assert_eq!((hold.reason, hold.until), (HoldReason::Brake, Some(at(20))));
         assert_eq!(reason(&policy(), RETURN, &given), None);
+    }
+
+    #[test]
+    fn a_wave_stops_flights_to_its_own_target_only() {
+        let mut given = calm();
+        let wave = Wave {
+            moved: 10,
+            target: "198.51.100.20".into(),
+            until: Some(at(9)),
+        };
+        given.waves = vec![None, Some(wave), None];
+        let hold = brake(&policy(), FLIGHT, &given).unwrap();
+        assert_eq!((hold.reason, hold.until), (HoldReason::Wave, Some(at(9))));
+        for to in [0, 2, 3] {
+            let want = Want::Switch(SwitchKind::Failover, to);
+            assert_eq!(reason(&policy(), want, &given), None, "to {to}");
+        }
+        for want in [RETURN, PIN] {
+            assert_eq!(reason(&policy(), want, &given), None);
+        }
+        assert_eq!(HoldReason::Wave.lift("www", None).unwrap(), "release www");
     }
 
     #[test]

@@ -84,7 +84,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason there is.
-    pub const ALL: [Reason; 20] = [
+    pub const ALL: [Reason; 21] = [
         Reason::Keep(KeepReason::OnMain),
         Reason::Keep(KeepReason::MainDown),
         Reason::Keep(KeepReason::AllDown),
@@ -105,6 +105,7 @@ impl Reason {
         Reason::Hold(HoldReason::Blind),
         Reason::Hold(HoldReason::Brake),
         Reason::Hold(HoldReason::EdgeUp),
+        Reason::Hold(HoldReason::Wave),
     ];
 
     /// The reason with this word.
@@ -403,6 +404,9 @@ fn waits(want: Want, given: &Circumstances) -> bool {
     }
 }
 
+/// What is told last of an order to move to an origin that is not up.
+pub const NOT_UP: &str = "pin another origin, or force it, which also freezes the site";
+
 /// Why a person's order cannot be followed, or not yet; wherever the record
 /// points, and also while that cannot be told.
 fn not_to_be_had(seen: &Snapshot, order: Order) -> Option<Outcome> {
@@ -412,7 +416,7 @@ fn not_to_be_had(seen: &Snapshot, order: Order) -> Option<Outcome> {
         Answer::Up => None,
         Answer::Pending => Some(Outcome::Wait),
         Answer::Down | Answer::Unknown => Some(Outcome::Refused(format!(
-            "{}: pin another origin, or force it, which also freezes the site",
+            "{}: {NOT_UP}",
             about(target, false, false)
         ))),
     }

@@ -11,6 +11,7 @@
 //! | `health` | an origin's health machine, and its twin inside a confirmation |
 //! | `walk` | the eight steps |
 //! | `brakes` | what may turn a switch into a hold |
+//! | `crowd` | what protects an origin from all its sites at once |
 //! | `alerts` | what is known of a site's alerts |
 //! | `standing` | pins and freezes: what people ordered |
 //! | `witness` | what else is asked before an origin is believed to be down |
@@ -19,6 +20,7 @@
 pub mod address;
 pub mod alerts;
 pub mod brakes;
+pub mod crowd;
 pub mod decision;
 pub mod finding;
 pub mod health;
@@ -87,6 +89,8 @@ pub struct Policy {
     pub failback_after: Duration,
     /// What the wait before a return doubles up to while returns do not last.
     pub failback_max: Duration,
+    /// Returns of sites that share a target are spread over this long; zero: not.
+    pub failback_spread: Duration,
     /// The record holds neither MAIN nor a BACKUP.
     pub unknown_origin: Stance,
     /// Somebody else changed the record since we last knew it.

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 /// How long a call waits for a decision: a confirmation and Cloudflare's 30 s,
 /// with room.
-const DECISION_WAIT: Duration = Duration::from_secs(120);
+pub(super) const DECISION_WAIT: Duration = Duration::from_secs(120);
 
 /// Sites and decisions of one answer, if not asked otherwise, and at most.
 const SITES: usize = 1000;

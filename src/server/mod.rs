@@ -7,6 +7,7 @@
 //! | `webhook` | taking alerts, answering before acting |
 //! | `api` | the API's calls |
 //! | `orders` | those with which people order: pins, freezes, the brake |
+//! | `evacuation` | the one that moves all sites away from an address |
 //! | `shown` | decisions and sites as JSON |
 //! | `page` | the page for people |
 //!
@@ -15,6 +16,7 @@
 
 mod access;
 mod api;
+mod evacuation;
 mod listen;
 mod orders;
 mod page;
@@ -146,6 +148,7 @@ pub struct Shared {
     /// Set when the process winds up.
     pub draining: CancellationToken,
     bodies: Semaphore,
+    evacuations: evacuation::UnderWay,
     unmatched: webhook::Unmatched,
     refused: webhook::Refused,
 }
@@ -177,6 +180,7 @@ impl Shared {
             reload,
             draining,
             bodies: Semaphore::new(BODY_UNITS),
+            evacuations: evacuation::UnderWay::default(),
             unmatched: webhook::Unmatched::default(),
             refused: webhook::Refused::default(),
         }
@@ -225,6 +229,7 @@ pub fn router(shared: Arc<Shared>) -> Router {
                 .delete(orders::unfreeze_all),
         )
         .route("/api/v1/brake/release", post(orders::release_brake))
+        .route("/api/v1/evacuate", post(evacuation::evacuate))
         .route("/api/v1/decisions", get(api::decisions))
         .route("/api/v1/decisions/{id}", get(api::decision))
         .route("/-/reload", post(api::reload).put(api::reload))

@@ -22,7 +22,7 @@ const REASON: usize = 500;
 const LONGEST: Duration = Duration::from_secs(3660 * 86_400);
 
 /// How long a freeze waits for writes that are under way.
-const UNDER_WAY: Duration = Duration::from_secs(45);
+pub(super) const UNDER_WAY: Duration = Duration::from_secs(45);
 
 /// The body of a pin.
 #[derive(Default, Deserialize)]
@@ -45,12 +45,15 @@ struct FreezeBody {
     reason: String,
 }
 
-fn bad(text: impl Into<String>) -> Refusal {
+pub(super) fn bad(text: impl Into<String>) -> Refusal {
     Refusal(StatusCode::BAD_REQUEST, text.into())
 }
 
 /// A body; one that is not there leaves out everything.
-fn body<T: Default + serde::de::DeserializeOwned>(bytes: &Bytes, like: &str) -> Result<T, Refusal> {
+pub(super) fn body<T: Default + serde::de::DeserializeOwned>(
+    bytes: &Bytes,
+    like: &str,
+) -> Result<T, Refusal> {
     if bytes.trim_ascii().is_empty() {
         return Ok(T::default());
     }
@@ -59,7 +62,7 @@ fn body<T: Default + serde::de::DeserializeOwned>(bytes: &Bytes, like: &str) -> 
 }
 
 /// When something ordered for so long ends.
-fn until(app: &App, time: Option<&str>) -> Result<Option<Timestamp>, Refusal> {
+pub(super) fn until(app: &App, time: Option<&str>) -> Result<Option<Timestamp>, Refusal> {
     let Some(text) = time else { return Ok(None) };
     let time = crate::config::parse_duration(text).map_err(|why| bad(format!("for: {why}")))?;
     if time.is_zero() || time > LONGEST {
@@ -71,7 +74,7 @@ fn until(app: &App, time: Option<&str>) -> Result<Option<Timestamp>, Refusal> {
     Ok(app.clock.now().checked_add(time).ok())
 }
 
-fn reason(text: &str) -> Result<Arc<str>, Refusal> {
+pub(super) fn reason(text: &str) -> Result<Arc<str>, Refusal> {
     let text = text.trim();
     if text.chars().count() > REASON || text.chars().any(char::is_control) {
         return Err(bad(format!(

@@ -64,8 +64,9 @@ struct Probe {
     phases: BTreeMap<&'static str, f64>,
 }
 
+/// Where a record points, or an origin.
 #[derive(Debug, Serialize)]
-struct Pointer {
+pub(super) struct Pointer {
     role: String,
     address: String,
 }
@@ -117,7 +118,8 @@ pub fn time(at: Timestamp) -> String {
     format!("{at:.3}")
 }
 
-fn pointer(at: &decision::Pointer) -> Pointer {
+/// Shows it.
+pub(super) fn pointer(at: &decision::Pointer) -> Pointer {
     Pointer {
         role: at.role.to_string(),
         address: at.address.to_string(),

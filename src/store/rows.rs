@@ -341,6 +341,7 @@ mod tests {
             Reason::Hold(HoldReason::Blind) => 17,
             Reason::Hold(HoldReason::Brake) => 18,
             Reason::Hold(HoldReason::EdgeUp) => 19,
+            Reason::Hold(HoldReason::Wave) => 20,
         }
     }
 

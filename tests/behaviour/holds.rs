@@ -41,6 +41,7 @@ scenarios! {
     our_own_network_may_be_down => Blind,
     another_site_has_just_left_main => Brake,
     the_edge_still_reaches_main => EdgeUp,
+    another_site_has_just_moved_to_backup => Wave,
 }
 
 #[test]
@@ -258,6 +259,27 @@ async fn another_site_has_just_left_main(reason: HoldReason) {
     holds(&server, reason, "guard.max_sites_together allows 1").await;
     assert!(world.on_main());
     posts(&server, "/api/v1/brake/release").await;
+    ends(&server, "backup").await;
+}
+
+async fn another_site_has_just_moved_to_backup(reason: HoldReason) {
+    let mut world = World::new().await;
+    let blog = origin(&world, 40, None);
+    add_record(&world, "blog.example.com", &blog.addr().ip().to_string());
+    let tables = [table(&blog, ""), table(&world.backup, "")];
+    world.more = site("blog", &["blog.example.com"], &tables, "")
+        + "[guard]\nwave = [1]\nwave_pause = \"1h\"\n";
+    let server = world.serve_on_main().await;
+    server.wait_reason("blog", "on_main").await;
+    set_up(&blog, false).await;
+    let decision = server.decision_on_alert("blog", "firing").await;
+    assert_eq!(decision["reason"], "failover", "{decision}");
+    world.kill_main().await;
+    server.post_alert(SITE, "firing").await;
+    let moved = format!("1 site has just moved to {}: ", world.backup_ip());
+    holds(&server, reason, &moved).await;
+    assert!(world.on_main());
+    posts(&server, "/api/v1/sites/www/release").await;
     ends(&server, "backup").await;
 }
 

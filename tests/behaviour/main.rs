@@ -9,6 +9,7 @@ mod api;
 mod brakes;
 mod common;
 mod edge;
+mod evacuation;
 mod families;
 mod holds;
 mod matching;

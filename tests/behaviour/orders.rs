@@ -462,6 +462,7 @@ async fn mistakes_are_answered_with_a_sentence_and_change_nothing() {
         ("GET", "/api/v1/brake/release", 405),
         ("POST", "/api/v1/brake/release?site=www", 400),
         ("POST", "/api/v1/brake", 404),
+        ("GET", "/api/v1/evacuate", 405),
         ("GET", "/api/v1/decisions/yesterday", 400),
         ("GET", "/api/v1/decisions/999999", 404),
         ("GET", "/api/v1/decisions/-1", 404),
@@ -497,6 +498,7 @@ async fn who_may_not_call_the_api_gives_no_orders() {
         ("PUT", ALL),
         ("DELETE", ALL),
         ("POST", "/api/v1/brake/release"),
+        ("POST", "/api/v1/evacuate"),
         ("GET", "/api/v1/decisions/1"),
     ] {
         refused(&call(&server, method, path).await, 401);

@@ -25,6 +25,13 @@ fn sections_say_what_to_write_instead() {
         ("[guard]\ncontrol_targets = \"ftp://127.0.0.9\"", r#"guard.control_targets: "ftp://127.0.0.9" begins with ftp:, which is not known: write one such as "https://www.example.org" or "tcp://192.0.2.1:443""#.into()),
         ("[guard]\ncontrol_targets = \"https://u:pw@127.0.0.9\"", r#"guard.control_targets: holds a user or a password: write one such as "https://www.example.org" or "tcp://192.0.2.1:443""#.into()),
         ("[guard]\ncontrol_targets = \"https://127.0.0.9\"\ncontrol_needed = 2", "guard.control_needed: is 2, but there are only 1 control_targets: nothing would ever be believed down".into()),
+        // Waves.
+        ("[guard]\nwave = 0", "guard.wave: must be a whole number from 1 to 1000000, not 0: write sizes such as [10, 50], or [] for no waves".into()),
+        ("[guard]\nwave = [10, -1]", "guard.wave: must be a whole number from 1 to 1000000, not -1: write sizes such as [10, 50], or [] for no waves".into()),
+        ("[guard]\nwave = [2.5]", "guard.wave: must be a whole number from 1 to 1000000, not 2.5: write sizes such as [10, 50], or [] for no waves".into()),
+        ("[guard]\nwave = [true]", "guard.wave: must be a whole number from 1 to 1000000, not true: write sizes such as [10, 50], or [] for no waves".into()),
+        ("[guard]\nwave = [[10]]", "guard.wave: must be a whole number from 1 to 1000000, not a list: write sizes such as [10, 50], or [] for no waves".into()),
+        ("[guard]\nwave_pause = 10", r#"guard.wave_pause: 10 has no unit: write "10s" if seconds are meant"#.into()),
         // Who is told.
         ("[notify]\nalertmanager_urls = \"127.0.0.9:9093\"", r#"notify.alertmanager_urls: "127.0.0.9:9093" is no URL (relative URL without a base): write one such as "http://127.0.0.1:9093""#.into()),
         ("[notify]\nalertmanager_urls = \"ftp://127.0.0.9\"", r#"notify.alertmanager_urls: "ftp://127.0.0.9" is no http or https URL: write one such as "http://127.0.0.1:9093""#.into()),

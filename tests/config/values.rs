@@ -52,6 +52,7 @@ fn a_key_left_out_has_its_default() {
     assert_eq!(policy.unknown_origin, Stance::Reclaim);
     assert_eq!(policy.foreign_edit, Stance::Hold);
     assert_eq!(policy.failback_after, seconds(300));
+    assert_eq!(policy.failback_spread, seconds(300));
     assert!(policy.require_proof && !policy.dry_run);
     let edge = &site.edge;
     assert!(!edge.probe && edge.address.is_none());
@@ -258,6 +259,21 @@ fn text_from_the_environment_stays_as_it_stands_and_the_rest_is_parsed() {
         &[("ORIGINSWITCH_PROBE__EXPECT_STATUS", "204")],
     );
     assert_eq!(config.sites[0].probe.expect_status.to_string(), "204");
+}
+
+#[test]
+fn waves_are_a_list_of_sizes_or_none() {
+    let waves = |written: &str, env: &[(&str, &str)]| {
+        let config = good(&minimal(&format!("[guard]\n{written}")), env);
+        (config.guard.wave, config.guard.wave_pause)
+    };
+    assert_eq!(waves("", &[]), (vec![], seconds(10)));
+    let text = "wave = [10, 50]\nwave_pause = \"1m\"";
+    assert_eq!(waves(text, &[]), (vec![10, 50], seconds(60)));
+    assert_eq!(waves("wave = 10", &[]).0, [10]);
+    let name = "ORIGINSWITCH_GUARD__WAVE";
+    assert_eq!(waves(text, &[(name, "[5,6]")]).0, [5, 6]);
+    assert_eq!(waves(text, &[(name, "[]")]).0, [0; 0]);
 }
 
 #[test]

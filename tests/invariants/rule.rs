@@ -3,6 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use originswitch::rule::address::Role;
 use originswitch::rule::brakes::{Circumstances, Foreign, HoldReason, Together};
+use originswitch::rule::crowd::{Turn, Wave};
 use originswitch::rule::decision::{
     Order, OriginView, Outcome, Plan, Pointer, Reason, RecordView, Snapshot, Trigger, decide,
 };
@@ -43,6 +44,7 @@ fn policy() -> impl Strategy<Value = Policy> {
                 max_switches,
                 switch_window: window,
                 failback_max: after * 4,
+                failback_spread: Duration::from_secs(300),
                 verify_after: Duration::from_secs(5),
                 dry_run,
             }
@@ -56,7 +58,7 @@ fn circumstances() -> impl Strategy<Value = Circumstances> {
     let told = (any::<bool>(), ordered(), witnesses());
     (flags, duration(900), duration(1_200), ages, told).prop_map(
         |((proven, firing, edited, state_ok), undoubted, resolvers_need, mut ages, told)| {
-            let (asked_for, (frozen, together), (relapses, sight, edge)) = told;
+            let (asked_for, (frozen, together, (turn, waves)), (relapses, sight, edge)) = told;
             ages.sort_unstable();
             Circumstances {
                 now: second(0),
@@ -76,6 +78,8 @@ fn circumstances() -> impl Strategy<Value = Circumstances> {
                 frozen,
                 relapses,
                 together,
+                turn,
+                waves,
                 sight,
                 edge,
             }
@@ -83,8 +87,11 @@ fn circumstances() -> impl Strategy<Value = Circumstances> {
     )
 }
 
+/// The turn of a return, and the waves that keep flights from origins.
+type Crowd = (Option<Turn>, Vec<Option<Wave>>);
+
 /// What people and other sites have to do with it.
-fn ordered() -> impl Strategy<Value = (Option<Frozen>, Option<Together>)> {
+fn ordered() -> impl Strategy<Value = (Option<Frozen>, Option<Together>, Crowd)> {
     let scope = prop_oneof![Just(Scope::Site), Just(Scope::All), Just(Scope::Pin)];
     let freeze = Freeze {
         until: Some(second(90)),
@@ -100,9 +107,28 @@ fn ordered() -> impl Strategy<Value = (Option<Frozen>, Option<Together>)> {
         window: Duration::from_secs(300),
         until: Some(second(40)),
     };
+    let turn = Turn {
+        at: second(50),
+        target: "192.0.2.10".into(),
+        spread: Duration::from_secs(300),
+    };
+    let wave = Wave {
+        moved: 10,
+        target: "198.51.100.20".into(),
+        until: Some(second(30)),
+    };
     let rarely = |weight| prop::option::weighted(weight, Just(()));
-    (prop::option::weighted(0.2, frozen), rarely(0.2))
-        .prop_map(move |(frozen, engaged)| (frozen, engaged.map(|()| together.clone())))
+    let waves = prop::collection::vec(prop::option::weighted(0.1, Just(wave)), 0..4);
+    let all = (
+        prop::option::weighted(0.2, frozen),
+        rarely(0.2),
+        rarely(0.2),
+        waves,
+    );
+    all.prop_map(move |(frozen, engaged, waits, waves)| {
+        let together = engaged.map(|()| together.clone());
+        (frozen, together, (waits.map(|()| turn.clone()), waves))
+    })
 }
 
 fn witnesses() -> impl Strategy<Value = (u32, Sight, Edge)> {
@@ -207,6 +233,8 @@ fn lax(policy: &Policy, seen: &Snapshot) -> (Policy, Snapshot) {
     seen.given.state_ok = true;
     seen.given.frozen = None;
     seen.given.together = None;
+    seen.given.turn = None;
+    seen.given.waves.clear();
     seen.given.edge = Edge::Off;
     if seen.given.sight != Sight::Clear {
         // What it took from the answers is taken; returns are free.
@@ -397,6 +425,7 @@ proptest! {
                         | HoldReason::Frozen
                         | HoldReason::EdgeUp
                         | HoldReason::Brake
+                        | HoldReason::Wave
                 );
                 prop_assert!(kind == SwitchKind::Failback || stops_flights, "{:?}", hold);
             }

@@ -1,6 +1,7 @@
 //! The real loops of a site in a modelled world: what happens, and exactly when.
 
 mod cloudflare;
+mod crowd;
 mod edge;
 mod flapping;
 mod guard;

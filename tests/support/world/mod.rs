@@ -180,6 +180,8 @@ impl Rig {
                 control_needed: 1,
                 max_sites_together: 0,
                 together_window: secs(300),
+                wave: Vec::new(),
+                wave_pause: secs(10),
             },
             began: clock.moment(),
             ttl: Ttl::new(ttl),
