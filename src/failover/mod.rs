@@ -14,7 +14,7 @@
 //! | `apply` | carrying out a switch, and proving it |
 //! | `orders` | pins and freezes of a site |
 //! | `guard` | what holds over all sites: a freeze, the brake |
-//! | `crowd` | what a site has to do with others |
+//! | `turns` | what a site has to do with others |
 //! | `homecoming` | whose turn it is to return to an origin that others return to |
 //! | `waves` | which of those that flee to one origin may go |
 //! | `chance` | random order |
@@ -29,7 +29,6 @@ mod apply;
 mod chance;
 mod confirm;
 mod controls;
-mod crowd;
 mod edge;
 mod guard;
 pub mod handle;
@@ -41,6 +40,7 @@ mod pass;
 mod reading;
 mod record;
 mod site;
+mod turns;
 mod waves;
 
 pub use guard::Guard;

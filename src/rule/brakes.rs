@@ -1,7 +1,7 @@
 //! What may turn a switch into a hold. Nothing here turns a hold into a switch.
 
-use super::crowd::{Turn, Wave};
 use super::standing::Frozen;
+use super::turns::{Turn, Wave};
 use super::walk::{SwitchKind, Want};
 use super::witness::{Edge, Sight};
 use super::{Failback, Policy, Stance};

@@ -11,7 +11,7 @@
 //! | `health` | an origin's health machine, and its twin inside a confirmation |
 //! | `walk` | the eight steps |
 //! | `brakes` | what may turn a switch into a hold |
-//! | `crowd` | what protects an origin from all its sites at once |
+//! | `turns` | what protects an origin from all its sites at once |
 //! | `alerts` | what is known of a site's alerts |
 //! | `standing` | pins and freezes: what people ordered |
 //! | `witness` | what else is asked before an origin is believed to be down |
@@ -20,11 +20,11 @@
 pub mod address;
 pub mod alerts;
 pub mod brakes;
-pub mod crowd;
 pub mod decision;
 pub mod finding;
 pub mod health;
 pub mod standing;
+pub mod turns;
 pub mod walk;
 pub mod witness;
 

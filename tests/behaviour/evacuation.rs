@@ -95,7 +95,7 @@ async fn all_sites_go_elsewhere_stay_there_over_a_restart_and_come_back() {
     }
     pinned(&server).await;
     assert_eq!(held_by(&world), on(&backup));
-    assert_eq!(world.cloudflare.writes(), 3);
+    assert_eq!(world.changes_sent(), 3);
 
     let body = json!({"address": main, "undo": true, "dry_run": true});
     let would = evacuated(&server, body).await;

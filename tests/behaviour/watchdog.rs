@@ -122,7 +122,9 @@ async fn silence_shows_and_is_said_once_and_ends_with_the_next_word() {
     origin_is(&server, SITE, "backup", "up").await;
     world.kill_main().await;
     decided(&server, SITE, "failover").await;
-    assert!(world.on_backup());
+    server
+        .wait_until("the record is on backup", async || world.on_backup())
+        .await;
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use originswitch::rule::address::Role;
 use originswitch::rule::brakes::{Circumstances, Foreign, HoldReason, Together};
-use originswitch::rule::crowd::{Turn, Wave};
+use originswitch::rule::turns::{Turn, Wave};
 use originswitch::rule::decision::{
     Order, OriginView, Outcome, Plan, Pointer, Reason, RecordView, Snapshot, Trigger, decide,
 };

@@ -1,7 +1,6 @@
 //! The real loops of a site in a modelled world: what happens, and exactly when.
 
 mod cloudflare;
-mod crowd;
 mod edge;
 mod flapping;
 mod guard;
@@ -15,6 +14,7 @@ mod returning;
 mod shapes;
 #[path = "../support/mod.rs"]
 mod support;
+mod turns;
 
 use std::time::Duration;
 

@@ -9,8 +9,8 @@ use super::pass::Pass;
 use super::site::SiteLoop;
 use crate::rule::address::Holding;
 use crate::rule::brakes::{HoldReason, Together};
-use crate::rule::crowd::{Turn, Wave};
 use crate::rule::decision::{Decision, OriginView, Reason, RecordView, Snapshot, SwitchResult};
+use crate::rule::turns::{Turn, Wave};
 use crate::rule::{Failback, Moment};
 use std::sync::Arc;
 
