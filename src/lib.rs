@@ -13,6 +13,7 @@ pub mod clock;
 pub mod cloudflare;
 pub mod config;
 pub mod demo;
+pub mod descriptors;
 pub mod ending;
 pub mod failover;
 pub mod matcher;

@@ -22,7 +22,7 @@ const fn part(name: &'static str, uses: &'static [&'static str], because: &'stat
 }
 
 /// The parts, each after those that it may use.
-const PARTS: [Part; 24] = [
+const PARTS: [Part; 25] = [
     part("rule", &[], "the rule is pure: it knows nobody"),
     part("matcher", &[], "matchers are text and labels"),
     part("telemetry", &[], "logging is set up, nothing more"),
@@ -30,6 +30,11 @@ const PARTS: [Part; 24] = [
         "ending",
         &[],
         "how a command ends is the same for all of them",
+    ),
+    part(
+        "descriptors",
+        &[],
+        "how many files may be open depends on nothing of ours",
     ),
     part("table", &[], "a table is text, whoever fills it"),
     part(
@@ -65,7 +70,7 @@ const PARTS: [Part; 24] = [
     ),
     part(
         "probe",
-        &["config", "prober", "rule"],
+        &["config", "descriptors", "prober", "rule"],
         "a probe is an adapter of the prober's trait",
     ),
     part(
@@ -137,6 +142,7 @@ const PARTS: [Part; 24] = [
             "clock",
             "cloudflare",
             "config",
+            "descriptors",
             "failover",
             "metrics",
             "notify",
@@ -155,6 +161,7 @@ const PARTS: [Part; 24] = [
             "clock",
             "cloudflare",
             "config",
+            "descriptors",
             "ending",
             "failover",
             "metrics",
@@ -176,7 +183,7 @@ const PARTS: [Part; 24] = [
 const CLI: &str = "cli";
 
 /// Who may name a library. A library that is not here is anybody's.
-const LIBRARIES: [(&[&str], &[&str], &str); 10] = [
+const LIBRARIES: [(&[&str], &[&str], &str); 11] = [
     (
         &["serde", "serde_json"],
         &[
@@ -225,6 +232,11 @@ const LIBRARIES: [(&[&str], &[&str], &str); 10] = [
         &["figment"],
         &["config"],
         "where settings come from is config's matter",
+    ),
+    (
+        &["rustix"],
+        &["descriptors"],
+        "what is asked of the system is asked in one place",
     ),
     (
         &["prometheus"],
