@@ -119,13 +119,14 @@ pub async fn measure() {
     let origins = swallowing().await;
     let server = Folder::new(&config(&origins)).serve().await;
     sleep(SETTLE).await;
+    let held = resident(server.pid());
     let before = count(&server).await;
     // What that scrape took is over.
     sleep(Duration::from_secs(2)).await;
     let (used, began) = (cpu(server.pid()), Instant::now());
     sleep(WINDOW).await;
     let share = (cpu(server.pid()) - used) / began.elapsed().as_secs_f64() * 100.0;
-    let held = resident(server.pid());
+    let scraped = resident(server.pid());
     let after = count(&server).await;
     let rate = (after.down - before.down) / after.at.duration_since(before.at).as_secs_f64();
     let others = after.others - before.others;
@@ -135,7 +136,7 @@ pub async fn measure() {
         "3,000 a second, ≤ 25 % of a core, ≤ 100 MB, start lag p99 ≤ 100 ms",
         &format!(
             "{rate:.0} a second timed out, after {took:.2} s each ({others:.0} did not); \
-             {share:.0} % of a core, {held:.0} MB resident; {}",
+             {share:.0} % of a core, {held:.0} MB resident, {scraped:.0} MB after a scrape; {}",
             p99(&before, &after)
         ),
     );
