@@ -26,8 +26,9 @@ pub const CONNECTIONS: usize = 1024;
 const HEADERS: Duration = Duration::from_secs(10);
 
 /// After a failed accept (no sockets left), so that it does not spin: the peer
-/// waits in the kernel's queue, and the same call would fail the same way.
-const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+/// waits in the kernel's queue, and the same call would fail the same way. Short,
+/// as a descriptor that a probe gives back is soon taken by the next.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(10);
 
 /// While accepting fails, it is said so often.
 const SAID_AGAIN: Duration = Duration::from_secs(60);
