@@ -3,7 +3,7 @@
 use crate::clock::Clock;
 use crate::cloudflare::{Cloudflare, TokenWatch};
 use crate::config::{self, Config, Site, Zone};
-use crate::descriptors::Limit;
+use crate::descriptors;
 use crate::failover::{
     Change, Dns, Guard, Lookout, Record, SiteHandle, SiteLoop, Tools, Ttl, Unavailable, Urgency,
     Written,
@@ -344,7 +344,7 @@ impl Core {
         for warning in &self.config.warnings {
             warn!("{warning}");
         }
-        self.look_at_limit();
+        descriptors::say(self.config.max_in_flight, server::CONNECTIONS);
         let dry = self
             .config
             .sites
@@ -360,14 +360,6 @@ impl Core {
             "originswitch {} listens on {} and watches {}",
             env!("CARGO_PKG_VERSION"), addr, many(self.running.len())
         );
-    }
-
-    /// Says so if probes and connections may find no socket.
-    fn look_at_limit(&self) {
-        let connections = server::CONNECTIONS;
-        if let Some(shortage) = Limit::now().shortage(self.config.max_in_flight, connections) {
-            warn!("{shortage}");
-        }
     }
 
     async fn run(mut self, mut reloads: mpsc::Receiver<Reload>, stop: CancellationToken) -> Core {
@@ -417,7 +409,7 @@ impl Core {
             self.config.max_in_flight,
         );
         if before.max_in_flight < self.config.max_in_flight {
-            self.look_at_limit();
+            descriptors::say(self.config.max_in_flight, server::CONNECTIONS);
         }
         self.settings.send_replace(self.config.server.clone());
         let kept = self.start_sites(Some(())).await;

@@ -55,8 +55,8 @@ impl fmt::Display for Limit {
     }
 }
 
-/// Raises the soft limit to the hard one, and says what it is then. The soft
-/// one is 1,024 nearly everywhere, for the sake of programs that use `select`.
+/// Raises the soft limit to the hard one. The soft one is 1,024 nearly
+/// everywhere, for the sake of programs that use `select`.
 pub fn raise() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum {
@@ -69,8 +69,15 @@ pub fn raise() {
             warn!("the limit of open files cannot be raised to {most}: {error}");
         }
     }
+}
+
+/// Says what the limit is, and what is wrong with it.
+pub fn say(probes: usize, connections: usize) {
     let limit = Limit::now();
     info!("{limit} files may be open at once");
+    if let Some(shortage) = limit.shortage(probes, connections) {
+        warn!("{shortage}");
+    }
 }
 
 /// Whether an error says that there is nothing left to make a connection of:

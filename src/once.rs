@@ -4,7 +4,7 @@ use crate::app::lookout;
 use crate::clock::Clock;
 use crate::cloudflare::Cloudflare;
 use crate::config::{Config, Site};
-use crate::descriptors::Limit;
+use crate::descriptors;
 use crate::ending::{DONE, FAILED, USAGE, chain};
 use crate::failover::{Guard, SiteHandle, SiteLoop, Store, Tools, Ttl};
 use crate::metrics::Metrics;
@@ -18,7 +18,6 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::warn;
 
 /// Decides every site in `names` (all, if it is empty) once, and prints the
 /// decisions. Returns the exit code.
@@ -92,9 +91,7 @@ async fn decide(
     dry_run: bool,
 ) -> Result<Vec<(Arc<Site>, Option<Arc<Decision>>)>, String> {
     // Nobody connects to a single pass.
-    if let Some(shortage) = Limit::now().shortage(config.max_in_flight, 0) {
-        warn!("{shortage}");
-    }
+    descriptors::say(config.max_in_flight, 0);
     let clock = Clock::system();
     let metrics = Metrics::new();
     let cloudflare = Cloudflare::new(&config.cloudflare, metrics.clone())?;
