@@ -4,6 +4,7 @@ use crate::clock::Clock;
 use crate::cloudflare::{Cloudflare, TokenWatch};
 use crate::config::{self, Config, Site, Zone};
 use crate::crowd::{Crowds, resize};
+use crate::descriptors;
 use crate::failover::{
     Change, Dns, Guard, Lookout, Record, SiteHandle, SiteLoop, Tools, Ttl, Unavailable, Urgency,
     Written,
@@ -348,6 +349,7 @@ impl Core {
         for warning in &self.config.warnings {
             warn!("{warning}");
         }
+        descriptors::say(self.config.max_in_flight, server::CONNECTIONS);
         let dry = self
             .config
             .sites
@@ -413,6 +415,9 @@ impl Core {
             self.config.max_in_flight,
         );
         self.crowds.set(self.config.max_per_address);
+        if before.max_in_flight < self.config.max_in_flight {
+            descriptors::say(self.config.max_in_flight, server::CONNECTIONS);
+        }
         self.settings.send_replace(self.config.server.clone());
         let kept = self.start_sites(Some(())).await;
         if replaced {

@@ -7,7 +7,7 @@ use crate::ending::{DONE, FAILED, USAGE, chain, told_to_end};
 use crate::remote::{self, Command as Ask, Connection, Evacuation, Order};
 use crate::service::Manager;
 use crate::telemetry::{self, LogFormat, LogLevel};
-use crate::{demo, once};
+use crate::{demo, descriptors, once};
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -291,6 +291,7 @@ async fn command(command: Command) -> u8 {
         Command::CheckConfig(args) => return check_config(&args.at),
         Command::Demo(args) => {
             telemetry::start(args.logging.log_format, args.logging.log_level);
+            descriptors::raise();
             return demo::run(args.listen, args.exit).await;
         }
         Command::Status(args) => (Ask::Status(args.sites), args.at),
@@ -371,6 +372,7 @@ async fn serve(args: Serve) -> u8 {
         Ok(config) => config,
         Err(code) => return code,
     };
+    descriptors::raise();
     tracing::debug!("the configuration in force:\n{}", config.effective());
     let read = from_file(args.at.config);
     let (clock, manager) = (Clock::system(), Manager::from_environment());
@@ -430,6 +432,7 @@ async fn wait_for_the_end(app: &App) -> std::io::Result<()> {
 
 async fn one_pass(args: Once) -> u8 {
     telemetry::start(args.logging.log_format, args.logging.log_level);
+    descriptors::raise();
     match load(&args.at) {
         Ok(config) => once::run(config, &args.sites, args.dry_run, args.json).await,
         Err(code) => code,

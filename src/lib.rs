@@ -14,6 +14,7 @@ pub mod cloudflare;
 pub mod config;
 pub mod crowd;
 pub mod demo;
+pub mod descriptors;
 pub mod ending;
 pub mod failover;
 pub mod matcher;

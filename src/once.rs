@@ -5,6 +5,7 @@ use crate::clock::Clock;
 use crate::cloudflare::Cloudflare;
 use crate::config::{Config, Site};
 use crate::crowd::Crowds;
+use crate::descriptors;
 use crate::ending::{DONE, FAILED, USAGE, chain};
 use crate::failover::{Guard, SiteHandle, SiteLoop, Store, Tools, Ttl};
 use crate::metrics::Metrics;
@@ -90,6 +91,8 @@ async fn decide(
     store: Arc<dyn Store>,
     dry_run: bool,
 ) -> Result<Vec<(Arc<Site>, Option<Arc<Decision>>)>, String> {
+    // Nobody connects to a single pass.
+    descriptors::say(config.max_in_flight, 0);
     let clock = Clock::system();
     let metrics = Metrics::new();
     let cloudflare = Cloudflare::new(&config.cloudflare, metrics.clone())?;

@@ -22,7 +22,7 @@ const fn part(name: &'static str, uses: &'static [&'static str], because: &'stat
 }
 
 /// The parts, each after those that it may use.
-const PARTS: [Part; 25] = [
+const PARTS: [Part; 26] = [
     part("rule", &[], "the rule is pure: it knows nobody"),
     part("matcher", &[], "matchers are text and labels"),
     part("telemetry", &[], "logging is set up, nothing more"),
@@ -30,6 +30,11 @@ const PARTS: [Part; 25] = [
         "ending",
         &[],
         "how a command ends is the same for all of them",
+    ),
+    part(
+        "descriptors",
+        &[],
+        "how many files may be open depends on nothing of ours",
     ),
     part("table", &[], "a table is text, whoever fills it"),
     part(
@@ -70,7 +75,7 @@ const PARTS: [Part; 25] = [
     ),
     part(
         "probe",
-        &["config", "crowd", "prober", "rule"],
+        &["config", "crowd", "descriptors", "prober", "rule"],
         "a probe is an adapter of the prober's trait",
     ),
     part(
@@ -143,6 +148,7 @@ const PARTS: [Part; 25] = [
             "cloudflare",
             "config",
             "crowd",
+            "descriptors",
             "failover",
             "metrics",
             "notify",
@@ -162,6 +168,7 @@ const PARTS: [Part; 25] = [
             "cloudflare",
             "config",
             "crowd",
+            "descriptors",
             "ending",
             "failover",
             "metrics",
@@ -183,7 +190,7 @@ const PARTS: [Part; 25] = [
 const CLI: &str = "cli";
 
 /// Who may name a library. A library that is not here is anybody's.
-const LIBRARIES: [(&[&str], &[&str], &str); 10] = [
+const LIBRARIES: [(&[&str], &[&str], &str); 11] = [
     (
         &["serde", "serde_json"],
         &[
@@ -232,6 +239,11 @@ const LIBRARIES: [(&[&str], &[&str], &str); 10] = [
         &["figment"],
         &["config"],
         "where settings come from is config's matter",
+    ),
+    (
+        &["rustix"],
+        &["descriptors"],
+        "what is asked of the system is asked in one place",
     ),
     (
         &["prometheus"],

@@ -4,6 +4,8 @@
 mod support;
 
 use originswitch::config::{self, KEYS};
+use originswitch::descriptors::Limit;
+use originswitch::server::CONNECTIONS;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -73,6 +75,20 @@ fn the_unit_is_confined() {
         return;
     };
     assert!(output.status.success(), "{}", said(&output));
+}
+
+#[test]
+fn the_unit_has_room_for_as_many_probes_as_can_be_configured() {
+    let key = KEYS.iter().find(|key| key.name == "max_in_flight").unwrap();
+    let config::Kind::Count(_, most) = key.kind else {
+        panic!("{key:?} is no count");
+    };
+    let [limit] = settings("LimitNOFILE")[..] else {
+        panic!("one LimitNOFILE=");
+    };
+    let limit = Limit::of(limit.parse().unwrap());
+    let most = usize::try_from(most).unwrap();
+    assert_eq!(limit.shortage(most, CONNECTIONS), None);
 }
 
 /// The lines of the unit that set this, also those that wait to be put in.

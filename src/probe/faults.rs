@@ -2,6 +2,7 @@
 //! against the origin, everything else is our own side.
 
 use super::certificate;
+use crate::descriptors::exhausted;
 use crate::rule::finding::{Finding, Phase};
 use std::error::Error;
 use std::io;
@@ -69,6 +70,7 @@ fn connected(phase: Phase, error: &io::Error) -> Finding {
         | Kind::NetworkDown
         | Kind::PermissionDenied
         | Kind::OutOfMemory => local(phase, error),
+        _ if exhausted(error) => local(phase, error),
         _ => broken(phase, words(error)),
     }
 }
@@ -131,11 +133,17 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn running_out_of_sockets_or_memory_is_our_own_side() {
-        // ENOMEM, ENFILE, EMFILE, ENETDOWN, ENETUNREACH, ENOBUFS.
-        for code in [12, 23, 24, 100, 101, 105] {
-            let finding = connecting(&Error::from_raw_os_error(code));
-            assert!(matches!(finding, Finding::Local(_)), "{code}: {finding}");
+    fn running_out_of_sockets_or_memory_is_our_own_side_at_any_moment() {
+        // ENOMEM, ENFILE, EMFILE, EADDRNOTAVAIL, ENETDOWN, ENETUNREACH, ENOBUFS.
+        for code in [12, 23, 24, 99, 100, 101, 105] {
+            let error = || Error::from_raw_os_error(code);
+            for finding in [
+                connecting(&error()),
+                shaking_hands(&error()),
+                connected(Phase::Response, &error()),
+            ] {
+                assert!(matches!(finding, Finding::Local(_)), "{code}: {finding}");
+            }
         }
     }
 }

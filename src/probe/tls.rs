@@ -1,23 +1,26 @@
 //! Whom to trust: the TLS configuration of a set of trust anchors, read when
 //! first needed and again when the CA file changes.
 
-use rustls_pki_types::pem::PemObject;
+use crate::descriptors::exhausted;
+use rustls_native_certs::{ErrorKind, load_native_certs};
+use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls_platform_verifier::Verifier;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::sync::Mutex;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::Instant;
-use tokio_rustls::rustls::client::Resumption;
 use tokio_rustls::rustls::client::danger::{
     HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
 };
+use tokio_rustls::rustls::client::{Resumption, WebPkiServerVerifier};
 use tokio_rustls::rustls::crypto::{
     CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,
 };
-use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use tokio_rustls::rustls::{
+    ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+};
 
 /// Between two looks at the CA file, and between two attempts to read anchors
 /// that could not be read.
@@ -121,7 +124,7 @@ fn read(verify: bool, ca_file: Option<&Path>, known: Option<Stamp>) -> Option<Re
 }
 
 fn system_fault(error: &Error) -> Arc<str> {
-    format!("trust anchors: {error}; install ca-certificates or set ca_file").into()
+    format!("trust anchors: {error}").into()
 }
 
 fn stamp(path: &Path) -> std::io::Result<Stamp> {
@@ -145,7 +148,10 @@ fn anchors(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 fn configuration(verify: bool, extra: Vec<CertificateDer<'static>>) -> Result<ClientConfig, Error> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let verifier: Arc<dyn ServerCertVerifier> = if verify {
-        Arc::new(Verifier::new_with_extra_roots(extra, provider.clone())?)
+        let roots = Arc::new(roots(extra)?);
+        WebPkiServerVerifier::builder_with_provider(roots, provider.clone())
+            .build()
+            .map_err(|error| Error::General(error.to_string()))?
     } else {
         Arc::new(AcceptAny(provider.clone()))
     };
@@ -158,6 +164,35 @@ fn configuration(verify: bool, extra: Vec<CertificateDer<'static>>) -> Result<Cl
     // A resumed session shows no certificate: it could expire unseen.
     config.resumption = Resumption::disabled();
     Ok(config)
+}
+
+/// The system's anchors with `extra` ones. Some of the system's may be
+/// unusable, and are left out. But where it was us who could not read them, all
+/// of them are missing: an origin whose anchor was lost for want of a
+/// descriptor would look as if it had a bad certificate.
+fn roots(extra: Vec<CertificateDer<'static>>) -> Result<RootCertStore, Error> {
+    let mut roots = RootCertStore::empty();
+    for anchor in extra {
+        roots.add(anchor)?;
+    }
+    let found = load_native_certs();
+    if let Some(error) = found.errors.iter().find(|error| is_ours(&error.kind)) {
+        return Err(Error::General(error.to_string()));
+    }
+    roots.add_parsable_certificates(found.certs);
+    if roots.is_empty() {
+        let advice = "the system has none: install ca-certificates or set ca_file";
+        return Err(Error::General(advice.into()));
+    }
+    Ok(roots)
+}
+
+/// Whether anchors were not read because of something that will pass.
+fn is_ours(kind: &ErrorKind) -> bool {
+    match kind {
+        ErrorKind::Io { inner, .. } | ErrorKind::Pem(pem::Error::Io(inner)) => exhausted(inner),
+        _ => false,
+    }
 }
 
 /// `verify_tls = false`: whose certificate it is does not matter, but the
@@ -207,5 +242,29 @@ impl ServerCertVerifier for AcceptAny {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    /// EMFILE is passing, and leaves an unknown share of the anchors unread; a
+    /// file that nobody may read, or that holds rubbish, stays as it is.
+    #[test]
+    fn anchors_that_descriptors_were_wanting_for_are_not_done_without() {
+        let pem = |error| ErrorKind::Pem(pem::Error::Io(error));
+        let listing = |inner| ErrorKind::Io {
+            inner,
+            path: "/etc/ssl/certs".into(),
+        };
+        let none_left = || io::Error::from_raw_os_error(24);
+        let forbidden = || io::ErrorKind::PermissionDenied.into();
+        assert!(is_ours(&pem(none_left())));
+        assert!(is_ours(&listing(none_left())));
+        assert!(!is_ours(&pem(forbidden())));
+        assert!(!is_ours(&listing(forbidden())));
+        assert!(!is_ours(&ErrorKind::Pem(pem::Error::NoItemsFound)));
     }
 }

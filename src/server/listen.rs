@@ -12,20 +12,26 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 use tracing::{debug, warn};
 
 /// Connections at once; the rest wait in the kernel's queue.
-const CONNECTIONS: usize = 1024;
+pub const CONNECTIONS: usize = 1024;
 
 /// A peer that has not sent its headers by then holds nothing up. It bounds an
 /// idle connection too; clients open another.
 const HEADERS: Duration = Duration::from_secs(10);
 
-/// After a failed accept (no sockets left), so that it does not spin.
-const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+/// After a failed accept (no sockets left), so that it does not spin: the peer
+/// waits in the kernel's queue, and the same call would fail the same way. Short,
+/// as a descriptor that a probe gives back is soon taken by the next.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(10);
+
+/// While accepting fails, it is said so often.
+const SAID_AGAIN: Duration = Duration::from_secs(60);
 
 /// A running listener.
 pub struct Listening {
@@ -69,6 +75,7 @@ async fn accept(
     stop: CancellationToken,
 ) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut said: Option<Instant> = None;
     loop {
         let place = tokio::select! {
             () = stop.cancelled() => return,
@@ -86,9 +93,17 @@ async fn accept(
                     converse(stream, peer, router, stop).await;
                 });
             }
+            // Of that peer alone: the next one may well be accepted.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                warn!("a connection could not be accepted: {error}");
-                tokio::time::sleep(ACCEPT_AGAIN).await;
+                if said.is_none_or(|at| at.elapsed() >= SAID_AGAIN) {
+                    warn!("connections cannot be accepted, and wait: {error}");
+                    said = Some(Instant::now());
+                }
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(ACCEPT_AGAIN) => {}
+                }
             }
         }
     }

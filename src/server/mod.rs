@@ -23,7 +23,7 @@ mod page;
 pub mod shown;
 mod webhook;
 
-pub use listen::{Listening, serve};
+pub use listen::{CONNECTIONS, Listening, serve};
 
 use crate::alertmanager::Directory;
 use crate::clock::Clock;

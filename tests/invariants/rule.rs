@@ -3,13 +3,13 @@
 use jiff::{SignedDuration, Timestamp};
 use originswitch::rule::address::Role;
 use originswitch::rule::brakes::{Circumstances, Foreign, HoldReason, Together};
-use originswitch::rule::turns::{Turn, Wave};
 use originswitch::rule::decision::{
     Order, OriginView, Outcome, Plan, Pointer, Reason, RecordView, Snapshot, Trigger, decide,
 };
 use originswitch::rule::finding::{Finding, Observation, Phases, Verdict};
 use originswitch::rule::health::{Answer, Thresholds, Trial};
 use originswitch::rule::standing::{Freeze, Frozen, Scope};
+use originswitch::rule::turns::{Turn, Wave};
 use originswitch::rule::walk::{KeepReason, SwitchKind};
 use originswitch::rule::witness::{Edge, Sight};
 use originswitch::rule::{Failback, Moment, Policy, Stance};

@@ -2,6 +2,7 @@
 
 mod answers;
 mod cli;
+mod descriptors;
 mod ending;
 mod notify;
 mod once;
