@@ -5,7 +5,7 @@ use futures_util::future::join_all;
 use originswitch::clock::Clock;
 use originswitch::config::{ProbeKind, ProbeSettings, StatusSet};
 use originswitch::probe::Probes;
-use originswitch::prober::{Pace, Probe, Prober, Report, Schedule, Witness};
+use originswitch::prober::{Pace, Probe, Prober, Reins, Schedule, Witness};
 use originswitch::rule::address::Address;
 use originswitch::rule::finding::{Observation, Verdict};
 use originswitch::rule::health::{Thresholds, Transition};
@@ -14,8 +14,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::sync::{Notify, Semaphore, watch};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{Notify, Semaphore};
 
 fn settings(port: u16) -> Arc<ProbeSettings> {
     Arc::new(ProbeSettings {
@@ -86,10 +85,10 @@ impl Witness for Count {
 pub async fn open(origin: &Origin, rate: usize, time: Duration) -> usize {
     let (factory, clock) = (Probes::new(), Clock::system());
     let places = Arc::new(Semaphore::new(rate));
-    let (count, cancel) = (Arc::new(Count::default()), CancellationToken::new());
-    let (pace, paced) = watch::channel(Pace::default());
-    let mut tasks = Vec::new();
+    let count = Arc::new(Count::default());
+    let (mut tasks, mut lines) = (Vec::new(), Vec::new());
     for turn in 0..rate {
+        let reins = Reins::new(Pace::default());
         let prober = Prober {
             probe: build(&factory, origin.address(turn)),
             schedule: Schedule {
@@ -102,17 +101,16 @@ pub async fn open(origin: &Origin, rate: usize, time: Duration) -> usize {
             },
             places: places.clone(),
             clock: clock.clone(),
-            pace: paced.clone(),
-            report: watch::Sender::new(Report::default()),
+            line: reins.line(),
             site: Arc::new(Notify::new()),
             witness: count.clone(),
         };
-        tasks.push(tokio::spawn(prober.run(cancel.clone())));
+        tasks.push(tokio::spawn(prober.run()));
+        lines.push(reins);
     }
     tokio::time::sleep(time).await;
-    cancel.cancel();
+    drop(lines);
     join_all(tasks).await;
-    drop(pace);
     let others = count.others.load(Ordering::Relaxed);
     assert_eq!(others, 0, "every probe finds the origin up");
     count.up.load(Ordering::Relaxed)
