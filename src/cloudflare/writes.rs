@@ -17,10 +17,10 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 /// Sites that are due come one after the other, no further apart than this.
-const APART: Duration = Duration::from_millis(30);
+const APART: Duration = Duration::from_millis(100);
 
 /// They are not waited for any longer after the answer that made them due.
-const COMPANY: Duration = Duration::from_millis(250);
+const COMPANY: Duration = Duration::from_millis(500);
 
 /// A site's write.
 pub(super) struct Writer {
@@ -353,11 +353,11 @@ mod tests {
             third = Some(admit(&writes, &["c"], Urgency::Flight));
         };
         tokio::join!(late, writes.wait_for_company(200));
-        assert_eq!(Instant::now(), start + millis(50));
+        assert_eq!(Instant::now(), start + millis(120));
         // All have come, or as many as go into one call.
         writes.expect(1000);
         writes.wait_for_company(3).await;
-        assert_eq!(Instant::now(), start + millis(50));
+        assert_eq!(Instant::now(), start + millis(120));
     }
 
     #[tokio::test(start_paused = true)]
