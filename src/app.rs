@@ -36,6 +36,10 @@ use tracing::{error, info, warn};
 /// What is under way may take this long to end once the process is told to.
 pub const DRAIN: Duration = Duration::from_secs(10);
 
+/// Sites that look at their origins for the first time, at once: what that
+/// takes for each is soon given back, and need not be held for all together.
+const STARTING: usize = 1_000;
+
 /// A loop that broke starts again after this.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -178,6 +182,7 @@ struct Core {
     running: HashMap<Arc<str>, Running>,
     token: Option<TokenWatch>,
     places: Arc<Semaphore>,
+    starting: Arc<Semaphore>,
     crowds: Crowds,
     sites: watch::Sender<Arc<Sites>>,
     watchdog: Arc<Watchdog>,
@@ -335,6 +340,7 @@ impl Core {
             running: HashMap::new(),
             token: None,
             places,
+            starting: Arc::new(Semaphore::new(STARTING)),
             crowds,
             sites: watch::Sender::new(Arc::new(none)),
             watchdog,
@@ -551,7 +557,8 @@ impl Core {
         };
         let spread = self.next;
         self.next += 2 * site.origins.len() as u64;
-        let task = tokio::spawn(watch(handle.clone(), Arc::new(tools), spread));
+        let turns = self.starting.clone();
+        let task = tokio::spawn(watch(handle.clone(), Arc::new(tools), spread, turns));
         let running = Running {
             handle,
             cancel,
@@ -582,9 +589,16 @@ fn print(site: &Site) -> u64 {
 
 /// Runs a site's loop until it is told to end. A loop that panicked says so
 /// and starts again: one site's fault must not leave it unwatched.
-async fn watch(handle: Arc<SiteHandle>, tools: Arc<Tools>, spread: u64) {
+async fn watch(handle: Arc<SiteHandle>, tools: Arc<Tools>, spread: u64, turns: Arc<Semaphore>) {
     loop {
-        let run = SiteLoop::new(handle.clone(), tools.clone(), spread).run();
+        let turn = tokio::select! {
+            () = tools.cancel.cancelled() => break,
+            // It is never closed; without a turn it starts all the same.
+            turn = turns.clone().acquire_owned() => turn.ok(),
+        };
+        let run = SiteLoop::new(handle.clone(), tools.clone(), spread)
+            .in_turn(turn)
+            .run();
         // What the loop held goes with it; what it shares is behind locks that
         // a panic leaves usable.
         match AssertUnwindSafe(run).catch_unwind().await {

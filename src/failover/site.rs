@@ -23,6 +23,7 @@ use jiff::{SignedDuration, Timestamp};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -153,6 +154,8 @@ pub struct SiteLoop {
     pub(super) moved_at: Option<Moment>,
     /// When the trial under way began.
     pub(super) trial_begun: Moment,
+    /// Its place among those that start, until the first decision.
+    pub(super) turn: Option<OwnedSemaphorePermit>,
 }
 
 impl SiteLoop {
@@ -237,8 +240,15 @@ impl SiteLoop {
             moved_at: None,
             verify_at: None,
             trial_begun: now,
+            turn: None,
             tools,
         }
+    }
+
+    /// The same, which gives `turn` back with its first decision.
+    #[must_use]
+    pub fn in_turn(self, turn: Option<OwnedSemaphorePermit>) -> SiteLoop {
+        SiteLoop { turn, ..self }
     }
 
     /// Runs until told to wind up.
