@@ -9,6 +9,18 @@ use regex::Regex;
 use std::collections::BTreeMap;
 use std::fmt;
 
+/// What has labels.
+pub trait Labelled {
+    /// The value of the label with this name.
+    fn label(&self, name: &str) -> Option<&str>;
+}
+
+impl Labelled for BTreeMap<String, String> {
+    fn label(&self, name: &str) -> Option<&str> {
+        self.get(name).map(String::as_str)
+    }
+}
+
 /// One condition on an alert's labels.
 #[derive(Debug, Clone)]
 pub struct Matcher {
@@ -58,8 +70,8 @@ impl Matcher {
 
     /// Whether the labels meet the condition; a missing label counts as empty.
     #[must_use]
-    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
-        let held = labels.get(&self.name).map_or("", String::as_str);
+    pub fn matches(&self, labels: &impl Labelled) -> bool {
+        let held = labels.label(&self.name).unwrap_or_default();
         match &self.test {
             Test::Equal => held == self.value,
             Test::NotEqual => held != self.value,

@@ -181,6 +181,7 @@ const LIBRARIES: [(&[&str], &[&str], &str); 10] = [
         &["serde", "serde_json"],
         &[
             "alertmanager/posted",
+            "alertmanager/usual",
             "alertmanager/wire",
             "cloudflare",
             "demo",

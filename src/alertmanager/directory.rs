@@ -71,7 +71,7 @@ impl Directory {
     /// The indices of the sites the alert belongs to, sorted, each once. One
     /// about originswitch belongs to none, whatever its labels name.
     #[must_use]
-    pub fn sites_of(&self, alert: &Alert) -> Vec<usize> {
+    pub fn sites_of(&self, alert: &Alert<'_>) -> Vec<usize> {
         if alert.is_about_us() {
             return Vec::new();
         }
@@ -93,11 +93,11 @@ impl Directory {
     }
 
     /// The last resort: what was probed is a hostname or an origin of the site.
-    fn by_target<'s>(&'s self, alert: &'s Alert) -> impl Iterator<Item = usize> + 's {
+    fn by_target<'s>(&'s self, alert: &'s Alert<'_>) -> impl Iterator<Item = usize> + 's {
         TARGET_LABELS
             .iter()
             .filter_map(|&label| alert.labels.get(label))
-            .filter_map(|target| Host::of_target(target))
+            .filter_map(Host::of_target)
             .filter_map(|host| self.places.get(&host))
             .flatten()
             .copied()
