@@ -14,8 +14,10 @@
 //! | `labels` | an alert's labels |
 //! | `time` | the forms of a start time |
 //! | `directory` | which sites an alert belongs to |
+//! | `conditions` | the same by the sites' matchers |
 //! | `posted` | the JSON of the alerts that are sent |
 
+mod conditions;
 mod directory;
 mod labels;
 mod posted;
