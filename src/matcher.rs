@@ -9,6 +9,18 @@ use regex::Regex;
 use std::collections::BTreeMap;
 use std::fmt;
 
+/// What has labels.
+pub trait Labelled {
+    /// The value of the label with this name.
+    fn label(&self, name: &str) -> Option<&str>;
+}
+
+impl Labelled for BTreeMap<String, String> {
+    fn label(&self, name: &str) -> Option<&str> {
+        self.get(name).map(String::as_str)
+    }
+}
+
 /// One condition on an alert's labels.
 #[derive(Debug, Clone)]
 pub struct Matcher {
@@ -22,8 +34,25 @@ pub struct Matcher {
 enum Test {
     Equal,
     NotEqual,
-    Matches(Regex),
-    MatchesNot(Regex),
+    Matches(Pattern),
+    MatchesNot(Pattern),
+}
+
+/// A regular expression, anchored.
+#[derive(Debug, Clone)]
+enum Pattern {
+    /// `www|shop`: a compiled one would take kilobytes, for each site.
+    OneOf(Vec<String>),
+    Regex(Regex),
+}
+
+impl Pattern {
+    fn matches(&self, text: &str) -> bool {
+        match self {
+            Pattern::OneOf(texts) => texts.iter().any(|one| one == text),
+            Pattern::Regex(regex) => regex.is_match(text),
+        }
+    }
 }
 
 impl Matcher {
@@ -58,14 +87,27 @@ impl Matcher {
 
     /// Whether the labels meet the condition; a missing label counts as empty.
     #[must_use]
-    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
-        let held = labels.get(&self.name).map_or("", String::as_str);
+    pub fn matches(&self, labels: &impl Labelled) -> bool {
+        let held = labels.label(&self.name).unwrap_or_default();
         match &self.test {
             Test::Equal => held == self.value,
             Test::NotEqual => held != self.value,
-            Test::Matches(regex) => regex.is_match(held),
-            Test::MatchesNot(regex) => !regex.is_match(held),
+            Test::Matches(pattern) => pattern.matches(held),
+            Test::MatchesNot(pattern) => !pattern.matches(held),
         }
+    }
+
+    /// The label's name and the only values with which it matches, if those can
+    /// be told and a missing label is none of them.
+    #[must_use]
+    pub fn wanted(&self) -> Option<(&str, &[String])> {
+        let values = match &self.test {
+            Test::Equal => std::slice::from_ref(&self.value),
+            Test::Matches(Pattern::OneOf(texts)) => texts,
+            _ => return None,
+        };
+        let some = !values.iter().any(String::is_empty);
+        some.then_some((&self.name, values))
     }
 }
 
@@ -186,16 +228,42 @@ fn unescape(text: &str) -> String {
     plain
 }
 
-fn anchored(pattern: &str) -> Result<Regex, String> {
+fn anchored(pattern: &str) -> Result<Pattern, String> {
+    if let Some(texts) = alternatives(pattern) {
+        return Ok(Pattern::OneOf(texts));
+    }
     // Compiled alone first: `a)|(b` would become valid inside the group.
     Regex::new(pattern)
         .and_then(|_| Regex::new(&format!("^(?:{pattern})$")))
+        .map(Pattern::Regex)
         .map_err(|error| {
             format!(
                 "{pattern:?} is no valid regular expression: {}",
                 regex_reason(&error)
             )
         })
+}
+
+/// The texts that a pattern such as `www\.example|shop` stands for, if it has
+/// nothing else in it.
+fn alternatives(pattern: &str) -> Option<Vec<String>> {
+    const SPECIAL: &str = r".+*?()[]{}^$\|";
+    let mut texts = vec![String::new()];
+    let mut chars = pattern.chars();
+    while let Some(c) = chars.next() {
+        let literal = match c {
+            '|' => {
+                texts.push(String::new());
+                continue;
+            }
+            // `\d`, `\n` and the like are more than the letter.
+            '\\' => chars.next().filter(|&c| SPECIAL.contains(c))?,
+            c if SPECIAL.contains(c) => return None,
+            c => c,
+        };
+        texts.last_mut()?.push(literal);
+    }
+    Some(texts)
 }
 
 /// The text with line ends and other control characters written out.
@@ -217,6 +285,7 @@ pub(crate) fn regex_reason(error: &regex::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         pairs
@@ -281,6 +350,42 @@ mod tests {
                 }
                 Err(sentence) => assert!(!expected, "{text}: {sentence}"),
             }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn plain_alternatives_match_as_the_regular_expression_does(
+            pattern in r"([ab|\-]|\\[.|$\\])([ab|é\-\n]|\\[.|(\\]){0,6}",
+            text in r"[ab.|é\-\n\\(]{0,4}",
+        ) {
+            let texts = alternatives(&pattern);
+            let texts = texts.ok_or_else(|| TestCaseError::fail(pattern.clone()))?;
+            let regex = Regex::new(&format!("^(?:{pattern})$")).unwrap();
+            prop_assert_eq!(texts.contains(&text), regex.is_match(&text));
+            for text in &texts {
+                prop_assert!(regex.is_match(text));
+            }
+        }
+    }
+
+    #[test]
+    fn what_it_wants_is_told_if_nothing_else_matches() {
+        let wanted = |text: &str| {
+            let matcher = Matcher::parse(text).unwrap();
+            matcher
+                .wanted()
+                .map(|(name, values)| (name.to_owned(), values.join("/")))
+        };
+        let some = |values: &str| Some(("a".to_owned(), values.to_owned()));
+        assert_eq!(wanted("a=b"), some("b"));
+        assert_eq!(wanted(r#"a=~"b|c\.d""#), some("b/c.d"));
+        let none = [
+            "a=", "a!=b", "a=~b.*", "a!~b", "a=~b|", "a=~|b", r#"a=~"""#, r"a=~\d", "a=~[bc]",
+            "a=~(b|c)", "a=~^b", r"a=~\bb",
+        ];
+        for text in none {
+            assert_eq!(wanted(text), None, "{text}");
         }
     }
 

@@ -195,6 +195,7 @@ const LIBRARIES: [(&[&str], &[&str], &str); 11] = [
         &["serde", "serde_json"],
         &[
             "alertmanager/posted",
+            "alertmanager/usual",
             "alertmanager/wire",
             "cloudflare",
             "demo",

@@ -4,7 +4,9 @@
 //! a few probes, and a missed one costs the head start.
 
 use super::Alert;
+use super::conditions::Conditions;
 use crate::matcher::Matcher;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
@@ -27,10 +29,11 @@ pub struct Directory {
     site_label: String,
     names: HashMap<String, Vec<usize>>,
     hostnames: HashMap<String, Vec<usize>>,
-    /// Hostnames and origins: what an `instance` can point at.
-    places: HashMap<Host, Vec<usize>>,
-    /// Only the sites that have matchers, as these must be tried one by one.
-    matchers: Vec<(usize, Vec<Matcher>)>,
+    /// Hostnames and origins that have a name: what an `instance` can point at.
+    places: HashMap<String, Vec<usize>>,
+    /// Origins that have an address.
+    addresses: HashMap<IpAddr, Vec<usize>>,
+    conditions: Conditions,
 }
 
 /// Labels that say what was probed, in Prometheus' and blackbox_exporter's habit.
@@ -44,11 +47,17 @@ impl Directory {
             names: HashMap::new(),
             hostnames: HashMap::new(),
             places: HashMap::new(),
-            matchers: Vec::new(),
+            addresses: HashMap::new(),
+            conditions: Conditions::default(),
         };
+        let mut conditions = Vec::new();
         for (index, keys) in sites.enumerate() {
             directory.add(index, &keys);
+            if !keys.matchers.is_empty() {
+                conditions.push((index, keys.matchers.to_vec()));
+            }
         }
+        directory.conditions = Conditions::new(conditions);
         directory
     }
 
@@ -56,63 +65,64 @@ impl Directory {
         let named = self.names.entry(keys.name.to_owned());
         named.or_default().push(index);
         for hostname in keys.hostnames {
-            let entry = self.hostnames.entry(normal_name(hostname));
+            let entry = self.hostnames.entry(normal_name(hostname).into_owned());
             entry.or_default().push(index);
         }
         for place in keys.hostnames.iter().chain(&keys.origins) {
-            let entry = self.places.entry(Host::of_literal(place));
-            entry.or_default().push(index);
-        }
-        if !keys.matchers.is_empty() {
-            self.matchers.push((index, keys.matchers.to_vec()));
+            let sites = match Host::of_literal(place) {
+                Host::Address(address) => self.addresses.entry(address).or_default(),
+                Host::Name(name) => self.places.entry(name.into_owned()).or_default(),
+            };
+            sites.push(index);
         }
     }
 
     /// The indices of the sites the alert belongs to, sorted, each once. One
     /// about originswitch belongs to none, whatever its labels name.
     #[must_use]
-    pub fn sites_of(&self, alert: &Alert) -> Vec<usize> {
+    pub fn sites_of(&self, alert: &Alert<'_>) -> Vec<usize> {
         if alert.is_about_us() {
             return Vec::new();
         }
         let mut sites = Vec::new();
         if let Some(value) = alert.labels.get(&self.site_label) {
             sites.extend(self.names.get(value).into_iter().flatten());
-            let hostname = normal_name(value);
-            sites.extend(self.hostnames.get(&hostname).into_iter().flatten());
+            let named = self.hostnames.get(&*normal_name(value));
+            sites.extend(named.into_iter().flatten());
         }
-        let all_match = |matchers: &[Matcher]| matchers.iter().all(|m| m.matches(&alert.labels));
-        let by_matchers = self.matchers.iter().filter(|(_, list)| all_match(list));
-        sites.extend(by_matchers.map(|(index, _)| *index));
+        self.conditions.find(&alert.labels, &mut sites);
         if sites.is_empty() {
-            sites.extend(self.by_target(alert));
+            self.find_by_target(alert, &mut sites);
         }
-        sites.sort_unstable();
-        sites.dedup();
+        if sites.len() > 1 {
+            sites.sort_unstable();
+            sites.dedup();
+        }
         sites
     }
 
     /// The last resort: what was probed is a hostname or an origin of the site.
-    fn by_target<'s>(&'s self, alert: &'s Alert) -> impl Iterator<Item = usize> + 's {
-        TARGET_LABELS
-            .iter()
-            .filter_map(|&label| alert.labels.get(label))
-            .filter_map(|target| Host::of_target(target))
-            .filter_map(|host| self.places.get(&host))
-            .flatten()
-            .copied()
+    fn find_by_target(&self, alert: &Alert<'_>, sites: &mut Vec<usize>) {
+        for label in TARGET_LABELS {
+            let target = alert.labels.get(label).and_then(Host::of_target);
+            let found = match target {
+                Some(Host::Address(address)) => self.addresses.get(&address),
+                Some(Host::Name(name)) => self.places.get(&*name),
+                None => None,
+            };
+            sites.extend(found.into_iter().flatten());
+        }
     }
 }
 
 /// The host part of a target: addresses compare as values, names as text.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Host {
+enum Host<'a> {
     Address(IpAddr),
-    Name(String),
+    Name(Cow<'a, str>),
 }
 
-impl Host {
-    fn of_literal(text: &str) -> Host {
+impl<'a> Host<'a> {
+    fn of_literal(text: &'a str) -> Host<'a> {
         match text.parse::<IpAddr>() {
             // ::ffff:192.0.2.10 is 192.0.2.10 on a dual-stack socket.
             Ok(address) => Host::Address(address.to_canonical()),
@@ -121,7 +131,7 @@ impl Host {
     }
 
     /// Takes a URL, `host:port`, `[address]:port` or a bare host.
-    fn of_target(target: &str) -> Option<Host> {
+    fn of_target(target: &'a str) -> Option<Host<'a>> {
         let target = target.trim();
         let rest = target.split_once("://").map_or(target, |(_, rest)| rest);
         let authority = rest.split(['/', '?', '#']).next()?;
@@ -143,9 +153,15 @@ fn without_port(host: &str) -> &str {
 }
 
 /// A hostname as it is compared: lower case, without the trailing dot.
-fn normal_name(name: &str) -> String {
+fn normal_name(name: &str) -> Cow<'_, str> {
     let name = name.trim();
-    name.strip_suffix('.').unwrap_or(name).to_lowercase()
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let is_normal = |byte: u8| byte.is_ascii() && !byte.is_ascii_uppercase();
+    if name.bytes().all(is_normal) {
+        Cow::Borrowed(name)
+    } else {
+        Cow::Owned(name.to_lowercase())
+    }
 }
 
 #[cfg(test)]

@@ -10,35 +10,41 @@
 //! | file | holds |
 //! | --- | --- |
 //! | `wire` | the JSON, read leniently |
+//! | `usual` | the JSON as Alertmanager writes it, read in one pass |
+//! | `labels` | an alert's labels |
 //! | `time` | the forms of a start time |
 //! | `directory` | which sites an alert belongs to |
+//! | `conditions` | the same by the sites' matchers |
 //! | `posted` | the JSON of the alerts that are sent |
 
+mod conditions;
 mod directory;
+mod labels;
 mod posted;
 mod time;
+mod usual;
 mod wire;
 
 pub use directory::{Directory, SiteKeys};
+pub use labels::Labels;
 pub use posted::{Posted, body};
-pub use wire::parse;
+pub use wire::{Unread, parse};
 
 use crate::rule::alerts::AlertStatus;
 use jiff::Timestamp;
-use std::collections::BTreeMap;
 
 /// What the name of every alert about originswitch begins with, whoever sends
 /// it: we ourselves, or rules on our metrics.
 pub const ABOUT_US: &str = "Originswitch";
 
-/// What one webhook says.
+/// What one webhook says; what it quotes is borrowed from the body.
 ///
 /// The body's own `status` and `common…` fields are left out on purpose: with
 /// `max_alerts` they speak only of the alerts that were not cut off.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Webhook {
+pub struct Webhook<'a> {
     /// The alerts that could be understood, in the order of the body.
-    pub alerts: Vec<Alert>,
+    pub alerts: Vec<Alert<'a>>,
     /// How many alerts could not be understood.
     pub bad: usize,
     /// How many alerts the sender says it left out (`max_alerts`).
@@ -47,9 +53,9 @@ pub struct Webhook {
 
 /// One alert.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Alert {
+pub struct Alert<'a> {
     /// Its labels.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels<'a>,
     /// What to make of it.
     pub meaning: Meaning,
     /// Its own status, as sent.
@@ -60,7 +66,7 @@ pub struct Alert {
     pub identity: u64,
 }
 
-impl Alert {
+impl Alert<'_> {
     /// Whether it is about originswitch, and so no sign of any site.
     ///
     /// It names the site, so it would be taken for one of the site's: the alert

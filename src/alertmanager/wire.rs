@@ -1,17 +1,22 @@
 //! The JSON of a webhook, read leniently.
 //!
-//! Two passes: the first finds the alerts as slices of the body and proves the
+//! Two passes: the first finds the alerts as a slice of the body and proves the
 //! whole to be JSON, the second reads each alert by itself. So whatever is odd
 //! inside one alert (a number too large, nesting too deep, a field twice) stays
 //! inside that alert, and what nobody asks for is skipped, not stored.
+//!
+//! What is not odd at all is read by `usual` in one pass; it gives up at once
+//! on everything else, so what is lenient is here alone.
 
+use super::labels::{Labels, Text};
 use super::time::lenient_time;
-use super::{Alert, BodyFault, Meaning, Webhook};
+use super::{Alert, BodyFault, Meaning, Webhook, usual};
 use crate::rule::alerts::AlertStatus;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// Some editors and PowerShell put it before the JSON.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -47,13 +52,17 @@ struct WireAlert<'a> {
 
 /// Reads the body of a webhook.
 ///
+/// What it gives can take some twenty times the memory of a body of nothing but
+/// empty alerts, and about half as much as the body for usual ones. Where that
+/// matters, [`Unread`] gives one alert after the other.
+///
 /// # Errors
 /// When the body is not JSON or has no `alerts` array. A single alert that
 /// makes no sense is no error; it is counted in [`Webhook::bad`].
 ///
 /// ```
 /// let webhook = originswitch::alertmanager::parse(br#"{"alerts":[{"labels":{"site":"www"}}]}"#);
-/// assert_eq!(webhook.unwrap().alerts[0].labels["site"], "www");
+/// assert_eq!(webhook.unwrap().alerts[0].labels.get("site"), Some("www"));
 ///
 /// let fault = originswitch::alertmanager::parse(br#"{"alerts":7}"#).unwrap_err();
 /// assert_eq!(
@@ -61,22 +70,81 @@ struct WireAlert<'a> {
 ///     "`alerts` is a number: make it an array of alerts, which may be empty"
 /// );
 /// ```
-pub fn parse(body: &[u8]) -> Result<Webhook, BodyFault> {
-    let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
-    let wire = read_body(body)?;
-    let raw_alerts = elements(wire.alerts)?;
+pub fn parse(body: &[u8]) -> Result<Webhook<'_>, BodyFault> {
+    match usual::webhook(without_mark(body)) {
+        Some(webhook) => Ok(webhook),
+        None => parse_odd(body),
+    }
+}
+
+/// Reads any body.
+fn parse_odd(body: &[u8]) -> Result<Webhook<'_>, BodyFault> {
+    let unread = Unread::of(body)?;
     let mut webhook = Webhook {
         alerts: Vec::new(),
         bad: 0,
-        truncated: wire.truncated.and_then(read).unwrap_or(0),
+        truncated: unread.truncated,
     };
-    for raw in raw_alerts {
-        match read_alert(raw) {
-            Some(alert) => webhook.alerts.push(alert),
-            None => webhook.bad += 1,
+    unread.each(|alert| match alert {
+        Some(alert) => webhook.alerts.push(alert),
+        None => webhook.bad += 1,
+    });
+    Ok(webhook)
+}
+
+fn without_mark(body: &[u8]) -> &[u8] {
+    body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body)
+}
+
+/// A body that is JSON and has an array of alerts, each of them still unread.
+#[derive(Debug)]
+pub struct Unread<'a> {
+    alerts: &'a RawValue,
+    /// How many alerts the sender says it left out (`max_alerts`).
+    pub truncated: u64,
+}
+
+impl<'a> Unread<'a> {
+    /// Looks at the whole body, and keeps nothing of it.
+    ///
+    /// # Errors
+    /// As [`parse`].
+    pub fn of(body: &'a [u8]) -> Result<Unread<'a>, BodyFault> {
+        let wire = read_body(without_mark(body))?;
+        let alerts = wire.alerts.ok_or(BodyFault::NoAlerts { found: OBJECT })?;
+        match kind(alerts.get().as_bytes()) {
+            ARRAY => Ok(Unread {
+                alerts,
+                truncated: truncated(wire.truncated),
+            }),
+            found => Err(BodyFault::AlertsNotArray { found }),
         }
     }
-    Ok(webhook)
+
+    /// Reads one alert after the other; `None` is one that makes no sense.
+    pub fn each(&self, take: impl FnMut(Option<Alert<'a>>)) {
+        let mut array = serde_json::Deserializer::from_str(self.alerts.get());
+        // It was read before, so it can be read again.
+        let _ = array.deserialize_seq(Each(take));
+    }
+}
+
+/// Hands out the elements of an array.
+struct Each<T>(T);
+
+impl<'de, T: FnMut(Option<Alert<'de>>)> Visitor<'de> for Each<T> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(ARRAY)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut alerts: A) -> Result<(), A::Error> {
+        while let Some(raw) = alerts.next_element::<&RawValue>()? {
+            (self.0)(usual::alert(raw.get()).or_else(|| read_alert(raw)));
+        }
+        Ok(())
+    }
 }
 
 fn read_body(body: &[u8]) -> Result<WireBody<'_>, BodyFault> {
@@ -99,23 +167,19 @@ fn not_json(error: serde_json::Error) -> BodyFault {
     BodyFault::NotJson(error.to_string())
 }
 
-/// The elements of `alerts`, each still unread.
-fn elements(alerts: Option<&RawValue>) -> Result<Vec<&RawValue>, BodyFault> {
-    let Some(alerts) = alerts else {
-        return Err(BodyFault::NoAlerts { found: OBJECT });
-    };
-    serde_json::from_str(alerts.get()).map_err(|_| BodyFault::AlertsNotArray {
-        found: kind(alerts.get().as_bytes()),
-    })
+/// How many alerts the sender left out, if it says so intelligibly.
+pub(super) fn truncated(raw: Option<&RawValue>) -> u64 {
+    raw.and_then(read).unwrap_or(0)
 }
 
 const OBJECT: &str = "an object";
+const ARRAY: &str = "an array";
 
 /// What the JSON value that begins like this is, in words.
 fn kind(text: &[u8]) -> &'static str {
     match text.first() {
         Some(b'{') => OBJECT,
-        Some(b'[') => "an array",
+        Some(b'[') => ARRAY,
         Some(b'"') => "a string",
         Some(b'n') => "null",
         Some(b't' | b'f') => "a boolean",
@@ -133,7 +197,7 @@ fn read_object<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Option<T> {
     raw.get().starts_with('{').then(|| read(raw)).flatten()
 }
 
-fn read_alert(raw: &RawValue) -> Option<Alert> {
+fn read_alert(raw: &RawValue) -> Option<Alert<'_>> {
     let wire: WireAlert<'_> = read_object(raw)?;
     let status = read_status(wire.status)?;
     let labels = read_labels(wire.labels)?;
@@ -144,7 +208,7 @@ fn read_alert(raw: &RawValue) -> Option<Alert> {
             .starts_at
             .and_then(read::<String>)
             .and_then(|text| lenient_time(&text)),
-        identity: identity(&labels),
+        identity: labels.identity(),
         labels,
     })
 }
@@ -156,14 +220,19 @@ fn read_status(raw: Option<&RawValue>) -> Option<AlertStatus> {
         return Some(AlertStatus::Firing);
     };
     let text: String = read(raw)?;
+    status_of(&text)
+}
+
+/// The status with this name.
+pub(super) fn status_of(text: &str) -> Option<AlertStatus> {
     [AlertStatus::Firing, AlertStatus::Resolved]
         .into_iter()
         .find(|status| text.trim().eq_ignore_ascii_case(status.as_str()))
 }
 
-fn read_labels(raw: Option<&RawValue>) -> Option<BTreeMap<String, String>> {
+fn read_labels(raw: Option<&RawValue>) -> Option<Labels<'_>> {
     let Some(raw) = raw else {
-        return Some(BTreeMap::new());
+        return Some(Labels::default());
     };
     let wire: BTreeMap<String, &RawValue> = read(raw)?;
     let label = |(name, raw)| Some((name, label_text(raw)?));
@@ -173,20 +242,21 @@ fn read_labels(raw: Option<&RawValue>) -> Option<BTreeMap<String, String>> {
 /// A label's value as text. Numbers and booleans stay as they were written.
 /// Null and nested values are left out: an alert with one odd label still says
 /// enough by the others.
-fn label_text(raw: &RawValue) -> Option<String> {
+fn label_text(raw: &RawValue) -> Option<Text<'_>> {
     match raw.get().as_bytes().first()? {
-        b'"' => read(raw),
+        b'"' => read::<String>(raw).map(Text::Owned),
         b'{' | b'[' | b'n' => None,
-        _ => Some(raw.get().to_owned()),
+        _ => Some(Text::Borrowed(raw.get())),
     }
 }
 
-fn meaning(
+/// What an alert of this status, with these labels and notes, means.
+pub(super) fn meaning(
     status: AlertStatus,
-    labels: &BTreeMap<String, String>,
+    labels: &Labels<'_>,
     annotations: Option<&RawValue>,
 ) -> Meaning {
-    let name = labels.get("alertname").map(String::as_str);
+    let name = labels.get("alertname");
     if name.is_some_and(|name| BLIND_ALERTS.contains(&name)) {
         return Meaning::LookOnly;
     }
@@ -200,50 +270,30 @@ fn meaning(
 /// Whether Grafana says that it resolved the alert for want of data. It joins
 /// several reasons with commas ("NoData, KeepLast").
 fn went_blind(annotations: &RawValue) -> bool {
+    let text = annotations.get();
+    if !text.contains(STATE_REASON) && !text.contains("\\u") {
+        return false;
+    }
     let notes: Option<BTreeMap<String, &RawValue>> = read(annotations);
     let reason: Option<String> =
         notes.and_then(|notes| notes.get(STATE_REASON).and_then(|raw| read(raw)));
     reason.is_some_and(|reason| reason.split(',').any(|r| WENT_BLIND.contains(&r.trim())))
 }
 
-/// FNV-1a (64 bits) over the sorted labels. Our own, because a `fingerprint`
-/// is whatever the sender wrote, and curl sends none.
-fn identity(labels: &BTreeMap<String, String>) -> u64 {
-    const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
-    const PRIME: u64 = 0x0100_0000_01b3;
-    // 0xff occurs in no UTF-8 text, so it keeps {a: "bc"} and {ab: "c"} apart.
-    let bytes = labels.iter().flat_map(|(name, value)| {
-        let (name, value) = (name.bytes(), value.bytes());
-        name.chain([0xff]).chain(value).chain([0xff])
-    });
-    bytes.fold(OFFSET, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(PRIME)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
-    fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        let owned = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
-        pairs.iter().map(owned).collect()
+    fn labels(pairs: &[(&'static str, &'static str)]) -> Labels<'static> {
+        pairs.iter().copied().collect()
     }
 
-    fn one(alert: &str) -> Option<Alert> {
-        let body = format!("{{\"alerts\":[{alert}]}}");
+    fn one(alert: &str) -> Option<Alert<'static>> {
+        let body = format!("{{\"alerts\":[{alert}]}}").leak();
         let mut webhook = parse(body.as_bytes()).unwrap();
         assert_eq!(webhook.alerts.len() + webhook.bad, 1, "{alert}");
         webhook.alerts.pop()
-    }
-
-    #[test]
-    fn the_identity_is_fnv_1a_and_separates_names_from_values() {
-        assert_eq!(identity(&labels(&[])), 0xcbf2_9ce4_8422_2325);
-        // Worked out by another program: replicas of ours must agree.
-        assert_eq!(identity(&labels(&[("site", "www")])), 0x003e_d2ca_8308_1cd7);
-        let (one, other) = (labels(&[("a", "bc")]), labels(&[("ab", "c")]));
-        assert_ne!(identity(&one), identity(&other));
     }
 
     #[test]
@@ -302,5 +352,94 @@ mod tests {
         }
         let odd = one(r#"{"status":"resolved","annotations":[1]}"#).unwrap();
         assert_eq!(odd.meaning, Meaning::Resolved);
+    }
+
+    /// Whatever the one pass reads, two passes read the same.
+    fn agree(body: &[u8]) -> bool {
+        let odd = parse_odd(body);
+        let usual = usual::webhook(without_mark(body));
+        if let Some(usual) = &usual {
+            assert_eq!(Ok(usual), odd.as_ref(), "{}", String::from_utf8_lossy(body));
+        }
+        for alert in odd.iter().flat_map(|webhook| &webhook.alerts) {
+            assert_eq!(alert.identity, alert.labels.identity());
+        }
+        usual.is_some()
+    }
+
+    #[test]
+    fn captured_bodies_are_usual_and_read_alike_in_one_pass_and_two() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/payloads");
+        let mut odd = Vec::new();
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|ending| ending == "json")
+                && !agree(&std::fs::read(&path).unwrap())
+            {
+                odd.push(path.file_stem().unwrap().to_owned());
+            }
+        }
+        // It is no webhook.
+        assert_eq!(odd, ["prometheus-to-alertmanager-v2-alerts"]);
+    }
+
+    #[test]
+    fn odd_bodies_are_read_in_two_passes() {
+        let odd = [
+            r#"{"alerts":[["firing",{"site":"www"}]]}"#,
+            r#"{"alerts":[{"labels":{"a":1}}]}"#,
+            r#"{"alerts":[{"labels":{"a":null}}]}"#,
+            r#"{"alerts":[{"labels":{}},{"labels":{},"labels":{}}]}"#,
+            r#"{"alerts":[{"status":"pending"}]}"#,
+            r#"{"alerts":[{"startsAt":7}]}"#,
+            r#"{"alerts":[],"alerts":[]}"#,
+            r#"{"alerts":[]} x"#,
+            r#"{"alerts":[{"labels":{"a":"\ud800"}}]}"#,
+            r#"["firing",[]]"#,
+        ];
+        for body in odd {
+            assert!(!agree(body.as_bytes()), "{body}");
+        }
+        assert!(!agree(b"{\"alerts\":[],\"x\":\"\xff\"}"));
+        let usual = [
+            "{\"alerts\":[]}",
+            "\u{feff} {\"alerts\" : [ {} ] , \"truncatedAlerts\":null}\n",
+            r#"{"alerts":[{"labels":{"b":"1","a":"2","b":"3"},"x":1e999}],"status":[7]}"#,
+            r#"{"alerts":[{"status":"resolved","annotations":{"\u0067rafana_state_reason":"NoData"}}]}"#,
+            r#"{"alerts":[{"labels":{"\u0061":"\n\ud83d\ude00"},"startsAt":"x"}],"truncatedAlerts":1e999}"#,
+        ];
+        for body in usual {
+            assert!(agree(body.as_bytes()), "{body}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn damage_to_a_real_body_is_read_alike_in_one_pass_and_two(
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+            keep in 1_000..2_500_usize,
+        ) {
+            let mut body = include_bytes!("../../tests/payloads/03-group-of-3-one-resolved.json").to_vec();
+            let end = body.len();
+            for (at, byte) in changes {
+                body[at.index(end)] = byte;
+            }
+            agree(&body);
+            agree(&body[..keep.min(end)]);
+        }
+
+        #[test]
+        fn any_small_object_is_read_alike_in_one_pass_and_two(
+            words in prop::collection::vec(
+                prop::sample::select(vec![
+                    "{", "}", "[", "]", ":", ",", "\"labels\":{", "\"status\":", "\"firing\"",
+                    "\"resolved\"", "\"startsAt\":", "\"annotations\":", "\"a\":\"b\"",
+                    "\"a\":\"c\"", "\"Z\":\"\"", "null", "1e999", "\"\\ud800\"", "true",
+                ]),
+                0..12,
+            ),
+        ) {
+            agree(format!("{{\"alerts\":[{{{}}}]}}", words.concat()).as_bytes());
+        }
     }
 }

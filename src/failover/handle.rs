@@ -65,6 +65,17 @@ pub(super) struct Asked {
     pub(super) answer: oneshot::Sender<Answer>,
 }
 
+/// What an alert tells a site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Word {
+    /// A hash of the alert's labels.
+    pub identity: u64,
+    /// What it says; `None` if it says nothing but "look".
+    pub status: Option<AlertStatus>,
+    /// When it began to fire, if that is known.
+    pub starts_at: Option<Timestamp>,
+}
+
 /// The last alert of a site.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LastAlert {
@@ -182,13 +193,29 @@ impl SiteHandle {
         starts_at: Option<Timestamp>,
         received: (Moment, Timestamp),
     ) {
+        let word = Word {
+            identity,
+            status,
+            starts_at,
+        };
+        self.alerts([word], received);
+    }
+
+    /// Takes the words of alerts that came together, and wakes the site once.
+    pub fn alerts(
+        &self,
+        words: impl IntoIterator<Item = Word>,
+        (moment, time): (Moment, Timestamp),
+    ) {
         let mut inbox = self.inbox();
         let mut news = false;
-        if let Some(status) = status {
-            news = inbox.alerts.take(identity, status, starts_at, received.0);
+        for word in words {
+            let Some(status) = word.status else { continue };
+            let (identity, starts_at) = (word.identity, word.starts_at);
+            news |= inbox.alerts.take(identity, status, starts_at, moment);
             inbox.last_alert = Some(LastAlert {
                 status,
-                received: received.1,
+                received: time,
             });
         }
         if inbox.look_for_alert || (inbox.confirming && !news) {

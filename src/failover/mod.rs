@@ -44,7 +44,7 @@ mod turns;
 mod waves;
 
 pub use guard::Guard;
-pub use handle::{Answer, Kept, LastAlert, Request, SiteHandle, Status};
+pub use handle::{Answer, Kept, LastAlert, Request, SiteHandle, Status, Word};
 pub use legs::{Lookout, MakeEdgeProbe, MakeProbe};
 pub use orders::StandingOrder;
 pub use site::{SiteLoop, Tools, Ttl};

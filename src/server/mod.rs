@@ -47,6 +47,9 @@ use tokio_util::sync::CancellationToken;
 const BODY_UNITS: usize = 1024;
 const BODY_UNIT: usize = 64 * 1024;
 
+/// Large bodies that are heard at once; more would only share the cores.
+const LARGE_BODIES: usize = 4;
+
 /// The sites in force, with what finds them.
 pub struct Sites {
     /// In order of their names.
@@ -147,7 +150,8 @@ pub struct Shared {
     pub reload: mpsc::Sender<Reload>,
     /// Set when the process winds up.
     pub draining: CancellationToken,
-    bodies: Semaphore,
+    bodies: Arc<Semaphore>,
+    aside: Arc<Semaphore>,
     evacuations: evacuation::UnderWay,
     unmatched: webhook::Unmatched,
     refused: webhook::Refused,
@@ -179,7 +183,8 @@ impl Shared {
             settings,
             reload,
             draining,
-            bodies: Semaphore::new(BODY_UNITS),
+            bodies: Arc::new(Semaphore::new(BODY_UNITS)),
+            aside: Arc::new(Semaphore::new(LARGE_BODIES)),
             evacuations: evacuation::UnderWay::default(),
             unmatched: webhook::Unmatched::default(),
             refused: webhook::Refused::default(),

@@ -74,7 +74,7 @@ impl Watchdog {
 
     /// Takes the word of those alerts of one webhook that are the Watchdog's;
     /// returns, for each of them all, whether it is.
-    pub fn take(&self, alerts: &[Alert]) -> Vec<bool> {
+    pub fn take(&self, alerts: &[Alert<'_>]) -> Vec<bool> {
         let mut watch = self.watch();
         let ours: Vec<bool> = alerts.iter().map(|alert| watch.waits_for(alert)).collect();
         if ours.contains(&true) {
@@ -155,7 +155,7 @@ impl Watchdog {
 }
 
 impl Watch {
-    fn waits_for(&self, alert: &Alert) -> bool {
+    fn waits_for(&self, alert: &Alert<'_>) -> bool {
         let mut matchers = self.matchers.iter();
         !self.matchers.is_empty() && matchers.all(|matcher| matcher.matches(&alert.labels))
     }
@@ -182,7 +182,6 @@ fn waited_for(matchers: &[Matcher]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeMap;
     use std::time::Duration;
 
     const MINUTE: Duration = Duration::from_secs(60);
@@ -200,9 +199,9 @@ mod tests {
         }
     }
 
-    fn alert(name: &str, meaning: Meaning) -> Alert {
+    fn alert(name: &'static str, meaning: Meaning) -> Alert<'static> {
         Alert {
-            labels: BTreeMap::from([("alertname".into(), name.into())]),
+            labels: [("alertname", name)].into_iter().collect(),
             meaning,
             status: status(meaning),
             starts_at: None,

@@ -10,7 +10,7 @@ use originswitch::matcher::Matcher;
 use originswitch::rule::Moment;
 use originswitch::rule::alerts::{AlertBook, AlertStatus};
 use serde_json::{Value, json};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -42,7 +42,8 @@ fn adds_up(body: &[u8], webhook: &Webhook) {
 }
 
 fn reads_the_same_again(alert: &Alert) {
-    let mut sent = json!({"status": alert.status.as_str(), "labels": alert.labels});
+    let labels: HashMap<_, _> = alert.labels.iter().collect();
+    let mut sent = json!({"status": alert.status.as_str(), "labels": labels});
     if let Some(start) = alert.starts_at {
         sent["startsAt"] = json!(start.to_string());
     }
@@ -75,7 +76,7 @@ fn finds_its_sites(alert: &Alert) {
     let sites = DIRECTORY.sites_of(alert);
     assert!(sites.is_sorted_by(|a, b| a < b), "{sites:?}");
     assert!(sites.iter().all(|&site| site < HOSTNAMES.len()));
-    let label = |name: &str| alert.labels.get(name).map_or("", String::as_str);
+    let label = |name: &str| alert.labels.get(name).unwrap_or_default();
     if ["www", HOSTNAMES[0]].contains(&label("site")) {
         assert!(sites.contains(&0), "{alert:?}");
     }
