@@ -38,7 +38,7 @@ pub const DRAIN: Duration = Duration::from_secs(10);
 
 /// Sites that look at their origins for the first time, at once: what that
 /// takes for each is soon given back, and need not be held for all together.
-const STARTING: usize = 1_000;
+const STARTING: usize = 2_500;
 
 /// A loop that broke starts again after this.
 const AGAIN: Duration = Duration::from_secs(1);
