@@ -109,47 +109,47 @@ impl<M: Manner> Ask<M> {
         Ok(request)
     }
 
-    /// Asks on a connection that stands.
-    pub(super) async fn answered<S>(&self, stream: S, track: &Track) -> Finding
+    /// Asks on a connection that stands. As a block, what it is given is held
+    /// once: there may be thousands under way.
+    pub(super) fn answered<S>(
+        &self,
+        stream: S,
+        track: &Track,
+    ) -> impl Future<Output = Finding> + Send
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        match self.dressed() {
-            Ok(request) => self.exchange(stream, request, track).await,
-            Err(what) => Finding::Local(what),
+        async move {
+            let (mut sender, mut connection) = match client().handshake(TokioIo::new(stream)).await
+            {
+                Ok(both) => both,
+                Err(error) => return faults::asking(&error),
+            };
+            let mut judged = pin!(self.judge(&mut sender, track));
+            let result = tokio::select! {
+                biased;
+                result = &mut judged => result,
+                // It may end before the answer has been looked at, and then knows
+                // better than the answer why there is none.
+                ended = &mut connection => match judged.await {
+                    Err(error) if error.is_canceled() || error.is_closed() => Err(ended.err().unwrap_or(error)),
+                    result => result,
+                },
+            };
+            result.unwrap_or_else(|error| faults::asking(&error))
         }
-    }
-
-    async fn exchange<S>(&self, stream: S, request: Request<Empty<Bytes>>, track: &Track) -> Finding
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let (mut sender, connection) = match client().handshake(TokioIo::new(stream)).await {
-            Ok(both) => both,
-            Err(error) => return faults::asking(&error),
-        };
-        let mut connection = pin!(connection);
-        let mut judged = pin!(self.judge(&mut sender, request, track));
-        let result = tokio::select! {
-            biased;
-            result = &mut judged => result,
-            // It may end before the answer has been looked at, and then knows
-            // better than the answer why there is none.
-            ended = &mut connection => match judged.await {
-                Err(error) if error.is_canceled() || error.is_closed() => Err(ended.err().unwrap_or(error)),
-                result => result,
-            },
-        };
-        result.unwrap_or_else(|error| faults::asking(&error))
     }
 
     async fn judge(
         &self,
         sender: &mut SendRequest<Empty<Bytes>>,
-        request: Request<Empty<Bytes>>,
         track: &Track,
     ) -> Result<Finding, hyper::Error> {
-        let answer = sender.send_request(request).await?;
+        let asked = match self.dressed() {
+            Ok(request) => sender.send_request(request),
+            Err(what) => return Ok(Finding::Local(what)),
+        };
+        let answer = asked.await?;
         let status = answer.status();
         let seen = self
             .manner
@@ -191,20 +191,34 @@ impl<M: Manner> Visit for Ask<M> {
     async fn visit(&self, ready: &Self::Ready, stream: TcpStream, track: &mut Track) -> Finding {
         let name = self.tls.as_ref().map(|tls| tls.name.clone());
         match (ready, name) {
+            // Far larger than what plain HTTP takes.
             (Some(connector), Some(Ok(name))) => {
-                track.enter(Phase::Tls);
-                match connector.connect(name, stream).await {
-                    Ok(stream) => {
-                        track.enter(Phase::Response);
-                        self.answered(stream, track).await
-                    }
-                    Err(error) => faults::shaking_hands(&error),
-                }
+                Box::pin(self.secured(connector, name, stream, track)).await
             }
             _ => {
                 track.enter(Phase::Response);
                 self.answered(stream, track).await
             }
+        }
+    }
+}
+
+impl<M: Manner> Ask<M> {
+    /// Asks over TLS.
+    async fn secured(
+        &self,
+        connector: &TlsConnector,
+        name: ServerName<'static>,
+        stream: TcpStream,
+        track: &mut Track,
+    ) -> Finding {
+        track.enter(Phase::Tls);
+        match connector.connect(name, stream).await {
+            Ok(stream) => {
+                track.enter(Phase::Response);
+                self.answered(stream, track).await
+            }
+            Err(error) => faults::shaking_hands(&error),
         }
     }
 }

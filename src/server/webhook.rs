@@ -225,6 +225,11 @@ async fn collect(app: &App, mut body: Body, max: usize) -> Result<Whole, NotTake
             None => room = Some(taken),
         }
         units += more;
+        if kept.len() + data.len() > kept.capacity() && kept.len() >= PARSE_ASIDE {
+            // Once, and not doubled with a copy each time; what is not written
+            // to takes no memory.
+            kept.reserve(max.min(SWALLOWED).saturating_sub(kept.len()));
+        }
         kept.extend_from_slice(&data);
     }
     if seen > max {
