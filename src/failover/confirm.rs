@@ -22,6 +22,10 @@ const REFUSED_MAX: Duration = Duration::from_secs(300);
 /// What a dead site waits at most before a flight is tried again.
 const FLIGHT_AGAIN: Duration = Duration::from_secs(5);
 
+/// A site that starts keeps others waiting no longer than this, whatever it
+/// waits for itself.
+const TURN: Duration = Duration::from_secs(5);
+
 /// How much longer a confirmation may take whose probes wait for a place.
 const QUEUED: Duration = Duration::from_secs(300);
 
@@ -109,6 +113,9 @@ impl SiteLoop {
                 });
             }
             let now = self.tools.clock.moment();
+            if now.since(self.trial_begun) > TURN {
+                self.turn = None;
+            }
             let snapshot = self.snapshot(pass, self.evidence(now, pass.settle_by));
             let sight = snapshot.given.sight;
             if was_blind && sight == Sight::Clear {
