@@ -111,6 +111,10 @@ impl<M: Manner> Ask<M> {
 
     /// Asks on a connection that stands. As a block, what it is given is held
     /// once: there may be thousands under way.
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "an async fn holds its arguments twice"
+    )]
     pub(super) fn answered<S>(
         &self,
         stream: S,
