@@ -98,6 +98,14 @@ impl Sites {
         }
     }
 
+    /// The sites that come after this name, which need not be one.
+    fn after(&self, name: &str) -> &[Arc<SiteHandle>] {
+        let first = self
+            .sites
+            .partition_point(|handle| &*handle.site.name <= name);
+        &self.sites[first..]
+    }
+
     /// The site with this name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Arc<SiteHandle>> {

@@ -52,11 +52,7 @@ impl fmt::Display for Safe<'_> {
 pub(super) async fn page(app: App, Asked(query): Asked<PageQuery>) -> Response {
     let sites = app.sites();
     let after = query.after.unwrap_or_default();
-    let rest: Vec<_> = sites
-        .sites
-        .iter()
-        .filter(|handle| *handle.site.name > *after)
-        .collect();
+    let rest = sites.after(&after);
     let past = Past {
         site: None,
         limit: DECISIONS,
@@ -65,14 +61,14 @@ pub(super) async fn page(app: App, Asked(query): Asked<PageQuery>) -> Response {
     let decisions = app.history.decisions(past).await;
     let mut html = String::with_capacity(16 * 1024);
     // Writing into a String cannot fail.
-    let _ = write_page(&mut html, sites.sites.len(), &rest, &decisions);
+    let _ = write_page(&mut html, sites.sites.len(), rest, &decisions);
     ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], html).into_response()
 }
 
 fn write_page(
     html: &mut String,
     all: usize,
-    sites: &[&std::sync::Arc<SiteHandle>],
+    sites: &[std::sync::Arc<SiteHandle>],
     decisions: &Result<Vec<Decision>, String>,
 ) -> fmt::Result {
     write!(

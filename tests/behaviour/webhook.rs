@@ -274,3 +274,74 @@ async fn a_webhook_is_answered_while_many_sites_are_confirmed() {
         .wait_until("all are moved", async || moved() == 50)
         .await;
 }
+
+/// All of a request but its last byte, over a connection of its own.
+async fn hold_back_the_end(server: &server::Server, length: usize) -> tokio::net::TcpStream {
+    use tokio::io::AsyncWriteExt;
+    let mut stream = tokio::net::TcpStream::connect(server.addr).await.unwrap();
+    let head = format!(
+        "POST /webhook HTTP/1.1\r\nHost: {}\r\nContent-Length: {length}\r\n\r\n",
+        server.addr
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&vec![b' '; length - 1]).await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn bodies_that_fill_the_memory_set_aside_for_them_have_the_rest_sent_again() {
+    const EIGHT_MIB: usize = 8 * 1024 * 1024;
+    let world = World::new().await;
+    let server = world.serve().await;
+    let mut held = Vec::new();
+    for _ in 0..8 {
+        held.push(hold_back_the_end(&server, EIGHT_MIB).await);
+    }
+    let post = || request(&server, "POST", "/webhook").json(&hook());
+    server
+        .wait_until("there is no room left", async || {
+            let reply = send(post()).await;
+            reply.status == 503 && refused(&reply, 503).contains("send it again")
+        })
+        .await;
+    // The room of one is given back with its connection.
+    held.pop();
+    server
+        .wait_until("there is room again", async || {
+            send(post()).await.status == 200
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_large_bodies_at_once_each_is_taken_or_to_be_sent_again() {
+    let mut world = World::new().await;
+    world.more = "[site.probe]\ninterval = \"1m\"\n".into();
+    let server = world.serve_on_main().await;
+    let (mine, other) = (alert(SITE, "firing"), alert("elsewhere", "firing"));
+    let odd = json!(7);
+    let alerts: Vec<_> = (0..20_000)
+        .map(|n| if n % 2 == 0 { &mine } else { &other })
+        .chain([&odd])
+        .collect();
+    let large = json!({ "alerts": alerts }).to_string();
+    assert!(large.len() > 1024 * 1024);
+    let posts = (0..12).map(|_| send(request(&server, "POST", "/webhook").body(large.clone())));
+    let mut taken = 0;
+    for reply in futures_util::future::join_all(posts).await {
+        if reply.status == 200 {
+            taken += 1;
+            let wanted = json!({
+                "accepted": [{"site": SITE, "alerts": 10_000}],
+                "unmatched": 10_001,
+            });
+            assert_eq!(reply.json(), wanted);
+        } else {
+            assert!(refused(&reply, 503).contains("send it again"));
+        }
+    }
+    assert!(taken >= 4, "{taken} of 12");
+    let metrics = server.metrics().await;
+    let received = metrics.get("alerts_received_total", &[("status", "firing")]);
+    assert_eq!(received, Some(f64::from(20_000 * taken)));
+}
