@@ -6,8 +6,9 @@ use futures_util::future::join_all;
 use http_body_util::{BodyExt, Empty};
 use hyper::Request;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::HOST;
+use hyper::header::{ACCEPT_ENCODING, HOST};
 use hyper_util::rt::TokioIo;
+use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -104,11 +105,16 @@ impl Blackbox {
 
 async fn ask(sender: &mut SendRequest<Empty<Bytes>>, address: SocketAddr) {
     let path = format!("/probe?module=http_2xx&target=http://{address}/");
-    let request = Request::get(path).header(HOST, "blackbox");
+    // As Prometheus asks: its answer is zipped.
+    let request = Request::get(path)
+        .header(HOST, "blackbox")
+        .header(ACCEPT_ENCODING, "gzip");
     let request = request.body(Empty::new()).unwrap();
     sender.ready().await.unwrap();
     let answer = sender.send_request(request).await.unwrap();
     let body = answer.into_body().collect().await.unwrap().to_bytes();
-    let text = String::from_utf8_lossy(&body);
+    let mut text = String::new();
+    let mut unzipped = flate2::read::GzDecoder::new(&body[..]);
+    unzipped.read_to_string(&mut text).unwrap();
     assert!(text.contains("\nprobe_success 1\n"), "{text}");
 }
