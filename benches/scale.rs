@@ -14,7 +14,6 @@ mod stage;
 mod support;
 
 use common::{chosen, cpu, head, median, resident, row};
-use originswitch::sandbox::Behaviour;
 use stage::{Stage, Tally};
 use std::time::Duration;
 use support::server::Server;
@@ -32,14 +31,7 @@ async fn storm(zones: usize, runs: usize, reach: &str) {
     let (mut taken, mut seen) = (Vec::new(), Tally::default());
     for _ in 0..runs {
         let stage = Stage::new(SITES, zones, Duration::from_millis(100));
-        let server = stage.serve_on_main().await;
-        stage.cloudflare.clear_requests();
-        stage.main.set(Behaviour::Refusing).await.unwrap();
-        let begin = Instant::now();
-        let answer = server.post("/webhook", stage.alerts()).await;
-        assert_eq!(answer.status, 200, "{}", answer.text);
-        let last = stage.all_on_backup().await;
-        taken.push(last.duration_since(begin).as_secs_f64() - CONFIRMATION);
+        taken.push(stage.struck().await - CONFIRMATION);
         seen = seen.most(&stage.tally());
     }
     let least = zones * (SITES / zones).div_ceil(BATCH);

@@ -557,8 +557,8 @@ impl Core {
         };
         let spread = self.next;
         self.next += 2 * site.origins.len() as u64;
-        let turns = self.starting.clone();
-        let task = tokio::spawn(watch(handle.clone(), Arc::new(tools), spread, turns));
+        let starting = self.starting.clone();
+        let task = tokio::spawn(watch(handle.clone(), Arc::new(tools), spread, starting));
         let running = Running {
             handle,
             cancel,
@@ -589,15 +589,15 @@ fn print(site: &Site) -> u64 {
 
 /// Runs a site's loop until it is told to end. A loop that panicked says so
 /// and starts again: one site's fault must not leave it unwatched.
-async fn watch(handle: Arc<SiteHandle>, tools: Arc<Tools>, spread: u64, turns: Arc<Semaphore>) {
+async fn watch(handle: Arc<SiteHandle>, tools: Arc<Tools>, spread: u64, starting: Arc<Semaphore>) {
     loop {
-        let turn = tokio::select! {
+        let place = tokio::select! {
             () = tools.cancel.cancelled() => break,
-            // It is never closed; without a turn it starts all the same.
-            turn = turns.clone().acquire_owned() => turn.ok(),
+            // It is never closed; without a place it starts all the same.
+            place = starting.clone().acquire_owned() => place.ok(),
         };
         let run = SiteLoop::new(handle.clone(), tools.clone(), spread)
-            .in_turn(turn)
+            .starting_in(place)
             .run();
         // What the loop held goes with it; what it shares is behind locks that
         // a panic leaves usable.

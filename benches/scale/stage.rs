@@ -2,7 +2,7 @@
 
 use crate::support::server::{Server, TOKEN};
 use originswitch::sandbox::cloudflare::{Logged, Options, Permission, Plan, RecordSpec, TokenSpec};
-use originswitch::sandbox::{Cloudflare, Origin};
+use originswitch::sandbox::{Behaviour, Cloudflare, Origin};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -137,6 +137,19 @@ impl Stage {
             })
             .collect();
         json!({ "version": "4", "status": "firing", "alerts": alerts })
+    }
+
+    /// MAIN refuses, and one webhook says it of every site: the seconds from
+    /// that until the last record holds BACKUP. Calls are counted from there.
+    pub async fn struck(&self) -> f64 {
+        let server = self.serve_on_main().await;
+        self.cloudflare.clear_requests();
+        self.main.set(Behaviour::Refusing).await.unwrap();
+        let begin = Instant::now();
+        let answer = server.post("/webhook", self.alerts()).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        let last = self.all_on_backup().await;
+        last.duration_since(begin).as_secs_f64()
     }
 
     /// Waits until every record holds BACKUP; when the last one was seen to.

@@ -24,7 +24,7 @@ const FLIGHT_AGAIN: Duration = Duration::from_secs(5);
 
 /// A site that starts keeps others waiting no longer than this, whatever it
 /// waits for itself.
-const TURN: Duration = Duration::from_secs(5);
+const STARTING: Duration = Duration::from_secs(5);
 
 /// How much longer a confirmation may take whose probes wait for a place.
 const QUEUED: Duration = Duration::from_secs(300);
@@ -113,8 +113,8 @@ impl SiteLoop {
                 });
             }
             let now = self.tools.clock.moment();
-            if now.since(self.trial_begun) > TURN {
-                self.turn = None;
+            if now.since(self.trial_begun) > STARTING {
+                self.starting = None;
             }
             let snapshot = self.snapshot(pass, self.evidence(now, pass.settle_by));
             let sight = snapshot.given.sight;

@@ -263,7 +263,7 @@ impl SiteLoop {
     ) -> Arc<Decision> {
         self.metrics.pass(&decision);
         self.decided = true;
-        self.turn = None;
+        self.starting = None;
         self.tell_others(&decision);
         if decision.reason == Reason::Keep(KeepReason::OnMain) && self.foreign.take().is_some() {
             // Another hand put it where the rule wants it: taken as it is, so

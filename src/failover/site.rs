@@ -155,7 +155,7 @@ pub struct SiteLoop {
     /// When the trial under way began.
     pub(super) trial_begun: Moment,
     /// Its place among those that start, until the first decision.
-    pub(super) turn: Option<OwnedSemaphorePermit>,
+    pub(super) starting: Option<OwnedSemaphorePermit>,
 }
 
 impl SiteLoop {
@@ -240,15 +240,19 @@ impl SiteLoop {
             moved_at: None,
             verify_at: None,
             trial_begun: now,
-            turn: None,
+            starting: None,
             tools,
         }
     }
 
-    /// The same, which gives `turn` back with its first decision.
+    /// The same, which gives its place among those that start back with its
+    /// first decision.
     #[must_use]
-    pub fn in_turn(self, turn: Option<OwnedSemaphorePermit>) -> SiteLoop {
-        SiteLoop { turn, ..self }
+    pub fn starting_in(self, place: Option<OwnedSemaphorePermit>) -> SiteLoop {
+        SiteLoop {
+            starting: place,
+            ..self
+        }
     }
 
     /// Runs until told to wind up.
