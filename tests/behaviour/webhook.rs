@@ -277,6 +277,37 @@ async fn a_webhook_is_answered_while_many_sites_are_confirmed() {
         .await;
 }
 
+#[tokio::test]
+async fn sites_whose_probes_wait_for_a_place_at_a_hung_address_leave_it_all_the_same() {
+    let mut world = World::new().await;
+    world.probe += "max_per_address = 2\n";
+    let (mut sites, mut alerts) = (String::new(), Vec::new());
+    let tables = [table(&world.main, ""), table(&world.backup, "")];
+    for number in 0..6 {
+        let name = format!("site-{number}");
+        let hostname = format!("{name}.example.com");
+        add_record(&world, &hostname, &world.main_ip());
+        sites += &site(&name, &[&hostname], &tables, "");
+        alerts.push(alert(&name, "firing"));
+    }
+    let server = serve(&world, &sites).await;
+    for number in 0..6 {
+        server
+            .wait_reason(&format!("site-{number}"), "on_main")
+            .await;
+    }
+    // Three probes of a second for each site, two at once: far longer than a
+    // confirmation waits for what is not to be told.
+    let hung = originswitch::sandbox::Behaviour::Hanging;
+    world.main.set(hung).await.unwrap();
+    post_alerts(&server, "", json!(alerts)).await;
+    server
+        .wait_until("all are moved", async || world.changes_sent() == 6)
+        .await;
+    let decisions = server.decisions().await;
+    assert!(decisions.iter().all(|d| d["reason"] != "unconfirmed"));
+}
+
 /// All of a request but its last byte, over a connection of its own.
 async fn hold_back_the_end(server: &server::Server, length: usize) -> tokio::net::TcpStream {
     use tokio::io::AsyncWriteExt;
