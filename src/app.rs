@@ -26,6 +26,7 @@ use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -204,6 +205,9 @@ impl App {
         clock: Clock,
     ) -> anyhow::Result<App> {
         let store = SqliteStore::open(&config.state.path, config.state.keep)?;
+        // Before anything is watched: probes may take every socket there is,
+        // and who cannot be called must not switch either.
+        let listener = listen_on(listen.unwrap_or(config.server.listen)).await?;
         let metrics = Metrics::new();
         metrics.reloaded(true, clock.now());
         let (settings, settings_seen) = watch::channel(config.server.clone());
@@ -220,7 +224,6 @@ impl App {
             &probers,
         )
         .await?;
-        let addr = listen.unwrap_or(core.config.server.listen);
         let shared = Shared::new(
             metrics,
             clock,
@@ -233,11 +236,7 @@ impl App {
         );
         core.start_sites(None).await;
         core.watch_token().await;
-        let listening = server::serve(addr, server::router(Arc::new(shared)))
-            .await
-            .with_context(|| {
-                format!("cannot listen on {addr} (is another one running? --listen or server.listen name another)")
-            })?;
+        let listening = server::serve(listener, server::router(Arc::new(shared)))?;
         core.announce(listening.addr);
         let stop = CancellationToken::new();
         Ok(App {
@@ -612,6 +611,14 @@ async fn watch(handle: Arc<SiteHandle>, tools: Arc<Tools>, spread: u64, starting
         }
     }
     handle.mark_ended();
+}
+
+async fn listen_on(addr: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(addr).await.with_context(|| {
+        format!(
+            "cannot listen on {addr} (is another one running? --listen or server.listen name another)"
+        )
+    })
 }
 
 /// A number of sites, in words.

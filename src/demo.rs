@@ -297,8 +297,9 @@ async fn serve_controls(stage: Arc<Stage>) -> anyhow::Result<SocketAddr> {
         )
         .with_state(stage);
     let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let listener = tokio::net::TcpListener::bind(addr).await?;
     // It lives as long as the process: nothing waits for it to end.
-    Ok(crate::server::serve(addr, router).await?.addr)
+    Ok(crate::server::serve(listener, router)?.addr)
 }
 
 async fn control(

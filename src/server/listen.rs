@@ -50,12 +50,12 @@ impl Listening {
     }
 }
 
-/// Listens at `addr` and serves `router`.
+/// Serves `router` to those who call at `listener`; who called before waits in
+/// the kernel's queue.
 ///
 /// # Errors
-/// If the address cannot be listened on.
-pub async fn serve(addr: SocketAddr, router: Router) -> io::Result<Listening> {
-    let listener = TcpListener::bind(addr).await?;
+/// If the listener does not know its address.
+pub fn serve(listener: TcpListener, router: Router) -> io::Result<Listening> {
     let listening = Listening {
         addr: listener.local_addr()?,
         connections: TaskTracker::new(),
