@@ -335,6 +335,34 @@ pub struct ProbeSettings {
     pub ca_file: Option<PathBuf>,
 }
 
+impl PartialEq for ProbeSettings {
+    fn eq(&self, other: &ProbeSettings) -> bool {
+        fn parts(it: &ProbeSettings) -> impl PartialEq {
+            // Each is named, so that a new one is not forgotten.
+            let ProbeSettings {
+                kind,
+                port,
+                path,
+                method,
+                host,
+                headers,
+                expect_status,
+                expect_body,
+                timeout,
+                interval,
+                verify_tls,
+                ca_file,
+            } = it;
+            let body = expect_body.as_ref().map(Regex::as_str);
+            (
+                (kind, port, path, method, host, headers),
+                (expect_status, body, timeout, interval, verify_tls, ca_file),
+            )
+        }
+        parts(self) == parts(other)
+    }
+}
+
 /// `[edge]`: whether and how a site is asked for the way its visitors do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EdgeSettings {

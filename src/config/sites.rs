@@ -279,9 +279,9 @@ impl<'a> SiteReader<'a> {
             .map(|(key, value)| self.origin(&key, value, probe, shared, host))
             .collect();
         let complete = main.is_some() && !backups.is_empty();
-        read.into_iter()
-            .collect::<Option<Vec<_>>>()
-            .filter(|_| complete)
+        let mut origins = read.into_iter().collect::<Option<Vec<_>>>()?;
+        share_settings(&mut origins);
+        complete.then_some(origins)
     }
 
     fn origin(
@@ -372,6 +372,17 @@ impl<'a> SiteReader<'a> {
                     ),
                 );
             }
+        }
+    }
+}
+
+/// Origins that are probed alike share their settings: there may be very many.
+fn share_settings(origins: &mut [Origin]) {
+    for n in 1..origins.len() {
+        let (before, rest) = origins.split_at_mut(n);
+        let alike = before.iter().find(|other| other.probe == rest[0].probe);
+        if let Some(other) = alike {
+            rest[0].probe = other.probe.clone();
         }
     }
 }

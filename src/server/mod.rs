@@ -37,7 +37,6 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use futures_util::future::BoxFuture;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -58,7 +57,6 @@ pub struct Sites {
     pub directory: Directory,
     /// Listens for the alert that needs no site.
     pub watchdog: Arc<Watchdog>,
-    by_name: HashMap<Arc<str>, usize>,
 }
 
 impl Sites {
@@ -85,16 +83,10 @@ impl Sites {
                 matchers: &handle.site.matchers,
             }),
         );
-        let by_name = sites
-            .iter()
-            .enumerate()
-            .map(|(index, handle)| (handle.site.name.clone(), index))
-            .collect();
         Sites {
             sites,
             directory,
             watchdog,
-            by_name,
         }
     }
 
@@ -109,7 +101,8 @@ impl Sites {
     /// The site with this name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Arc<SiteHandle>> {
-        self.sites.get(*self.by_name.get(name)?)
+        let at = |handle: &Arc<SiteHandle>| (*handle.site.name).cmp(name);
+        self.sites.get(self.sites.binary_search_by(at).ok()?)
     }
 }
 
