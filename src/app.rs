@@ -12,6 +12,7 @@ use crate::failover::{
 use crate::metrics::Metrics;
 use crate::notify::{self, Notifier};
 use crate::probe::Probes;
+use crate::prober::Rounds;
 use crate::rule::decision::Decision;
 use crate::server::{self, History, Listening, Past, Reload, Shared, Sites};
 use crate::store::{Query, SqliteStore};
@@ -160,7 +161,6 @@ impl History for SqliteStore {
 /// A site's loop, and what stops it.
 struct Running {
     handle: Arc<SiteHandle>,
-    cancel: CancellationToken,
     task: JoinHandle<()>,
     /// What it was started with, to tell whether a reload changes it.
     print: u64,
@@ -168,7 +168,7 @@ struct Running {
 
 impl Running {
     async fn end(self) {
-        self.cancel.cancel();
+        self.handle.stop();
         // A loop that panicked has said so; there is nothing left to end.
         let _ = self.task.await;
     }
@@ -178,7 +178,7 @@ impl Running {
 struct Core {
     config: Config,
     read: ReadConfig,
-    tools: Tools,
+    tools: Arc<Tools>,
     dns: Arc<Current>,
     running: HashMap<Arc<str>, Running>,
     token: Option<TokenWatch>,
@@ -326,7 +326,6 @@ impl Core {
             guard,
             alert_ttl: Ttl::new(config.alerts.ttl),
             between_runs: false,
-            cancel: CancellationToken::new(),
         };
         let watchdog = Watchdog::new(&config.alerts, clock, metrics);
         let notifier = Notifier::new(&config.notify, clock, metrics, notify::over_http());
@@ -334,7 +333,7 @@ impl Core {
         Ok(Core {
             config,
             read,
-            tools,
+            tools: Arc::new(tools),
             dns,
             running: HashMap::new(),
             token: None,
@@ -522,7 +521,7 @@ impl Core {
             .filter_map(|name| self.running.remove(name))
             .collect();
         for running in &stale {
-            running.cancel.cancel();
+            running.handle.stop();
         }
         let handles: Vec<_> = stale.iter().map(|running| running.handle.clone()).collect();
         futures_util::future::join_all(stale.into_iter().map(Running::end)).await;
@@ -549,18 +548,13 @@ impl Core {
         if let Some(before) = before {
             handle.inherit(before);
         }
-        let cancel = CancellationToken::new();
-        let tools = Tools {
-            cancel: cancel.clone(),
-            ..self.tools.clone()
-        };
+        let tools = self.tools.clone();
         let spread = self.next;
         self.next += 2 * site.origins.len() as u64;
         let starting = self.starting.clone();
-        let task = tokio::spawn(watch(handle.clone(), Arc::new(tools), spread, starting));
+        let task = tokio::spawn(watch(handle.clone(), tools, spread, starting));
         let running = Running {
             handle,
-            cancel,
             task,
             print,
         };
@@ -591,7 +585,7 @@ fn print(site: &Site) -> u64 {
 async fn watch(handle: Arc<SiteHandle>, tools: Arc<Tools>, spread: u64, starting: Arc<Semaphore>) {
     loop {
         let place = tokio::select! {
-            () = tools.cancel.cancelled() => break,
+            () = handle.stopped() => break,
             // It is never closed; without a place it starts all the same.
             place = starting.clone().acquire_owned() => place.ok(),
         };
@@ -639,8 +633,6 @@ pub fn lookout(
     Lookout {
         make: Arc::new(move |address, settings| probes.build(address, settings)),
         edge: Arc::new(move |site| edges.edge(site)),
-        places,
-        clock: clock.clone(),
-        tasks: tasks.clone(),
+        rounds: Rounds::start(places, clock.clone(), tasks.clone()),
     }
 }

@@ -17,7 +17,6 @@ use crate::table::Table;
 use std::collections::HashSet;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// Decides every site in `names` (all, if it is empty) once, and prints the
@@ -116,12 +115,12 @@ async fn decide(
         metrics,
         alert_ttl: Ttl::new(config.alerts.ttl),
         between_runs: true,
-        cancel: CancellationToken::new(),
     };
+    let tools = Arc::new(tools);
     let passes = sites.into_iter().map(|site| {
         let site = if dry_run { dry(&site) } else { site };
         let handle = SiteHandle::new(site.clone());
-        let pass = tokio::spawn(SiteLoop::new(handle, Arc::new(tools.clone()), 0).once());
+        let pass = tokio::spawn(SiteLoop::new(handle, tools.clone(), 0).once());
         async move { (site, pass.await.ok().flatten()) }
     });
     Ok(futures_util::future::join_all(passes).await)

@@ -153,6 +153,7 @@ const PARTS: [Part; 26] = [
             "metrics",
             "notify",
             "probe",
+            "prober",
             "rule",
             "server",
             "store",

@@ -5,7 +5,7 @@ use futures_util::future::join_all;
 use originswitch::clock::Clock;
 use originswitch::config::{ProbeKind, ProbeSettings, StatusSet};
 use originswitch::probe::Probes;
-use originswitch::prober::{Pace, Probe, Prober, Reins, Schedule, Witness};
+use originswitch::prober::{Pace, Probe, Prober, Rounds, Schedule, Witness};
 use originswitch::rule::address::Address;
 use originswitch::rule::finding::{Observation, Verdict};
 use originswitch::rule::health::{Thresholds, Transition};
@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
+use tokio_util::task::TaskTracker;
 
 fn settings(port: u16) -> Arc<ProbeSettings> {
     Arc::new(ProbeSettings {
@@ -86,9 +87,10 @@ pub async fn open(origin: &Origin, rate: usize, time: Duration) -> usize {
     let (factory, clock) = (Probes::new(), Clock::system());
     let places = Arc::new(Semaphore::new(rate));
     let count = Arc::new(Count::default());
-    let (mut tasks, mut lines) = (Vec::new(), Vec::new());
+    let tasks = TaskTracker::new();
+    let rounds = Rounds::start(places, clock, tasks.clone());
+    let mut probers = Vec::new();
     for turn in 0..rate {
-        let reins = Reins::new(Pace::default());
         let prober = Prober {
             probe: build(&factory, origin.address(turn)),
             schedule: Schedule {
@@ -99,18 +101,15 @@ pub async fn open(origin: &Origin, rate: usize, time: Duration) -> usize {
                     / u32::try_from(rate).unwrap(),
                 limits: Thresholds { fall: 3, rise: 2 },
             },
-            places: places.clone(),
-            clock: clock.clone(),
-            line: reins.line(),
             site: Arc::new(Notify::new()),
             witness: count.clone(),
         };
-        tasks.push(tokio::spawn(prober.run()));
-        lines.push(reins);
+        probers.push(prober.start(&rounds, Pace::default()));
     }
     tokio::time::sleep(time).await;
-    drop(lines);
-    join_all(tasks).await;
+    drop(probers);
+    tasks.close();
+    tasks.wait().await;
     let others = count.others.load(Ordering::Relaxed);
     assert_eq!(others, 0, "every probe finds the origin up");
     count.up.load(Ordering::Relaxed)

@@ -166,7 +166,6 @@ fn answers(finding: &Finding) -> bool {
 
 impl Target {
     fn start(target: &config::ControlTarget, lookout: &Lookout) -> Target {
-        let (reins, news) = Reins::with_news(Pace::default());
         let prober = Prober {
             probe: (lookout.make)(&target.address, &target.probe),
             schedule: Schedule {
@@ -176,14 +175,11 @@ impl Target {
                 offset: Duration::ZERO,
                 limits: Thresholds { fall: 1, rise: 1 },
             },
-            places: lookout.places.clone(),
-            clock: lookout.clock.clone(),
-            line: reins.line(),
             // Whoever looks hears of each report.
             site: Arc::new(Notify::new()),
             witness: Arc::new(Nobody),
         };
-        lookout.tasks.spawn(prober.run());
+        let (reins, news) = prober.start_with_news(&lookout.rounds, Pace::default());
         Target { reins, news }
     }
 }

@@ -81,7 +81,6 @@ impl EdgeWatch {
         if !site.edge.probe {
             return None;
         }
-        let reins = Reins::new(pace);
         let prober = Prober {
             probe: (lookout.edge)(site),
             schedule: Schedule {
@@ -91,15 +90,11 @@ impl EdgeWatch {
                 offset,
                 limits: Thresholds { fall: 1, rise: 1 },
             },
-            places: lookout.places.clone(),
-            clock: lookout.clock.clone(),
-            line: reins.line(),
             site: notify.clone(),
             witness: Arc::new(Shown(metrics.clone())),
         };
-        lookout.tasks.spawn(prober.run());
         Some(EdgeWatch {
-            reins,
+            reins: prober.start(&lookout.rounds, pace),
             recovering: None,
         })
     }

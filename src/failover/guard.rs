@@ -69,7 +69,7 @@ impl Guard {
         lookout: &Lookout,
         metrics: Arc<Metrics>,
     ) -> Result<Arc<Guard>, StoreFault> {
-        let clock = lookout.clock.clone();
+        let clock = lookout.rounds.clock().clone();
         let since = clock.now().saturating_sub(REMEMBERED);
         let past = store.load_guard(since.unwrap_or(Timestamp::MIN)).await?;
         let freeze = past

@@ -15,7 +15,8 @@ use jiff::Timestamp;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, oneshot};
+use tokio_util::sync::CancellationToken;
 
 /// Nothing that a loop waits for between two looks takes this long.
 const STUCK: Duration = Duration::from_secs(4 * DECISION_LIMIT.as_secs());
@@ -150,7 +151,9 @@ pub struct SiteHandle {
     pub site: Arc<Site>,
     pub(super) notify: Arc<Notify>,
     pub(super) inbox: Mutex<Inbox>,
-    pub(super) status: watch::Sender<Arc<Status>>,
+    status: Mutex<Arc<Status>>,
+    /// Its loop is told to wind up.
+    stop: CancellationToken,
     /// When its loop looks again at the latest, in milliseconds of the
     /// monotonic clock; at the end of time before there is a loop.
     awake_by: AtomicU64,
@@ -164,7 +167,8 @@ impl SiteHandle {
             site,
             notify: Arc::new(Notify::new()),
             inbox: Mutex::default(),
-            status: watch::Sender::new(Arc::default()),
+            status: Mutex::default(),
+            stop: CancellationToken::new(),
             awake_by: AtomicU64::new(u64::MAX),
         })
     }
@@ -264,13 +268,27 @@ impl SiteHandle {
     /// What the site last said of itself.
     #[must_use]
     pub fn status(&self) -> Arc<Status> {
-        self.status.borrow().clone()
+        let status = self.status.lock();
+        status.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// A receiver that hears of each new status.
-    #[must_use]
-    pub fn watch(&self) -> watch::Receiver<Arc<Status>> {
-        self.status.subscribe()
+    /// What the site says of itself from now on.
+    pub(super) fn publish(&self, status: Status) {
+        let shown = self.status.lock();
+        let mut shown = shown.unwrap_or_else(PoisonError::into_inner);
+        if **shown != status {
+            *shown = Arc::new(status);
+        }
+    }
+
+    /// Tells its loop to wind up.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Waits until its loop is told to wind up.
+    pub async fn stopped(&self) {
+        self.stop.cancelled().await;
     }
 
     /// The inbox; a panic elsewhere leaves it as usable as it was.

@@ -8,7 +8,7 @@
 use crate::clock::Clock;
 use crate::config::{Origin, ProbeSettings, Site};
 use crate::metrics::SiteMetrics;
-use crate::prober::{Pace, Probe, Prober, Reins, Schedule};
+use crate::prober::{Pace, Probe, Prober, Reins, Rounds, Schedule};
 use crate::rule::address::{Address, Place, RecordType, Role};
 use crate::rule::decision::{OriginView, Pointer, Probed};
 use crate::rule::finding::{Observation, Verdict};
@@ -16,8 +16,7 @@ use crate::rule::health::{Answer, State, Thresholds};
 use crate::rule::{Moment, Policy};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, Semaphore};
-use tokio_util::task::TaskTracker;
+use tokio::sync::Notify;
 
 /// Makes the probe of an address.
 pub type MakeProbe = Arc<dyn Fn(&Address, &Arc<ProbeSettings>) -> Arc<dyn Probe> + Send + Sync>;
@@ -32,12 +31,8 @@ pub struct Lookout {
     pub make: MakeProbe,
     /// Makes the probe that looks at a site through the edge.
     pub edge: MakeEdgeProbe,
-    /// Places for probes under way, over all sites.
-    pub places: Arc<Semaphore>,
-    /// The time.
-    pub clock: Clock,
-    /// Where the loops run.
-    pub tasks: TaskTracker,
+    /// What all probers share.
+    pub rounds: Rounds,
 }
 
 /// One address of one origin, with its prober.
@@ -102,20 +97,15 @@ impl Lookout {
             .zip(0u64..)
             .map(|(address, nth)| {
                 let schedule = schedule(&origin.probe, policy, spread.wrapping_add(nth));
-                let reins = Reins::new(pace);
                 let prober = Prober {
                     probe: (self.make)(address, &origin.probe),
                     schedule,
-                    places: self.places.clone(),
-                    clock: self.clock.clone(),
-                    line: reins.line(),
                     site: site.clone(),
                     witness: metrics.witness(role),
                 };
-                self.tasks.spawn(prober.run());
                 Leg {
                     kind: address.kind(),
-                    reins,
+                    reins: prober.start(&self.rounds, pace),
                 }
             })
             .collect();

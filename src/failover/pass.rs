@@ -360,13 +360,7 @@ impl SiteLoop {
             decided: self.decided,
             origins: views,
         };
-        self.handle.status.send_if_modified(|shown| {
-            let differs = **shown != status;
-            if differs {
-                *shown = Arc::new(status);
-            }
-            differs
-        });
+        self.handle.publish(status);
     }
 
     /// Takes what came in while a pass is under way: alerts join it, requests

@@ -24,7 +24,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 /// All calls to Cloudflare that one decision may take, together.
@@ -79,8 +78,6 @@ pub struct Tools {
     pub alert_ttl: Ttl,
     /// Whether time between two runs counts as observed: the cron form.
     pub between_runs: bool,
-    /// Told to wind up.
-    pub cancel: CancellationToken,
 }
 
 /// Why the loop woke.
@@ -338,7 +335,7 @@ impl SiteLoop {
                 Err(_) => {}
             }
             tokio::select! {
-                () = self.tools.cancel.cancelled() => return false,
+                () = self.handle.stopped() => return false,
                 () = tokio::time::sleep(AGAIN) => {}
             }
         };
@@ -453,7 +450,7 @@ impl SiteLoop {
         self.handle.awake_by(until);
         let event = tokio::select! {
             biased;
-            () = self.tools.cancel.cancelled() => Event::Cancelled,
+            () = self.handle.stopped() => Event::Cancelled,
             answer = answer => {
                 self.read_flight = None;
                 self.plan_read();

@@ -1,60 +1,76 @@
 //! Probes of one address under way: mostly none, or one.
 
-use super::Landed;
-use futures_util::StreamExt;
-use futures_util::future::BoxFuture;
-use futures_util::stream::FuturesOrdered;
-use std::future::poll_fn;
-use std::task::{Context, Poll, ready};
+use crate::rule::finding::Observation;
+use std::collections::VecDeque;
+use tokio::task::AbortHandle;
 
-type Flight = BoxFuture<'static, Landed>;
+/// A probe's result, with the confirmation it was started for.
+pub(super) struct Landed {
+    pub(super) seen: Observation,
+    pub(super) confirming: Option<u64>,
+}
 
-/// Probes under way, whose results come in the order in which they started.
+enum Flight {
+    UnderWay(AbortHandle),
+    Landed(Box<Landed>),
+    /// It ended without a result.
+    Lost,
+}
+
+/// Probes under way, whose results are taken in the order in which they started.
 #[derive(Default)]
-pub(super) enum Flights {
-    #[default]
-    None,
-    One(Flight),
-    Many(Box<FuturesOrdered<Flight>>),
+pub(super) struct Flights {
+    /// The number of the first of them.
+    first: u64,
+    flights: VecDeque<Flight>,
 }
 
 impl Flights {
     pub(super) fn len(&self) -> usize {
-        match self {
-            Flights::None => 0,
-            Flights::One(_) => 1,
-            Flights::Many(flights) => flights.len(),
+        self.flights.len()
+    }
+
+    /// The number of the next one to start.
+    pub(super) fn next(&self) -> u64 {
+        self.first + self.flights.len() as u64
+    }
+
+    /// The next one has started.
+    pub(super) fn push(&mut self, flight: AbortHandle) {
+        self.flights.push_back(Flight::UnderWay(flight));
+    }
+
+    /// That one has ended, with a result or without.
+    pub(super) fn ends(&mut self, number: u64, landed: Option<Landed>) {
+        let at = number.checked_sub(self.first);
+        let flight = at.and_then(|at| self.flights.get_mut(usize::try_from(at).ok()?));
+        if let Some(flight @ Flight::UnderWay(_)) = flight {
+            *flight = landed.map_or(Flight::Lost, |landed| Flight::Landed(Box::new(landed)));
         }
     }
 
-    pub(super) fn push(&mut self, flight: Flight) {
-        *self = match std::mem::take(self) {
-            Flights::None => Flights::One(flight),
-            Flights::One(first) => Flights::Many(Box::new([first, flight].into_iter().collect())),
-            Flights::Many(mut flights) => {
-                flights.push_back(flight);
-                Flights::Many(flights)
+    /// The next result, if that of none that started before it is still out.
+    pub(super) fn take(&mut self) -> Option<Landed> {
+        while let Some(Flight::Landed(_) | Flight::Lost) = self.flights.front() {
+            self.first += 1;
+            if let Some(Flight::Landed(landed)) = self.flights.pop_front() {
+                return Some(*landed);
             }
-        };
-    }
-
-    /// The next result; for ever, if there is none under way.
-    pub(super) async fn next(&mut self) -> Landed {
-        poll_fn(|context| self.poll(context)).await
-    }
-
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Landed> {
-        let (landed, over) = match self {
-            Flights::None => return Poll::Pending,
-            Flights::One(flight) => (ready!(flight.as_mut().poll(context)), true),
-            Flights::Many(flights) => match ready!(flights.poll_next_unpin(context)) {
-                Some(landed) => (landed, flights.is_empty()),
-                None => return Poll::Pending,
-            },
-        };
-        if over {
-            *self = Flights::None;
         }
-        Poll::Ready(landed)
+        if self.flights.is_empty() {
+            // Of twenty thousand probers most have none under way.
+            self.flights = VecDeque::new();
+        }
+        None
+    }
+
+    /// Gives them all up.
+    pub(super) fn abort(&mut self) {
+        for flight in std::mem::take(&mut self.flights) {
+            self.first += 1;
+            if let Flight::UnderWay(flight) = flight {
+                flight.abort();
+            }
+        }
     }
 }

@@ -1,8 +1,11 @@
 //! The loop with scripts for probes, on a paused clock.
 
 use super::*;
-use crate::rule::health::Answer;
-use std::sync::Mutex;
+use crate::clock::Clock;
+use crate::rule::finding::Verdict;
+use crate::rule::health::{Answer, State};
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
 
 type Calls = Box<dyn FnMut(usize) -> (Duration, Finding) + Send>;
 
@@ -45,6 +48,7 @@ impl Witness for Seen {
 
 struct Rig {
     reins: Reins,
+    rounds: Rounds,
     pace: Mutex<Pace>,
     seen: Arc<Seen>,
     clock: Clock,
@@ -75,21 +79,18 @@ fn rig_among(
     pace: Pace,
     places: Arc<Semaphore>,
 ) -> Rig {
-    let reins = Reins::new(pace);
     let clock = Clock::simulated("2026-11-23T00:00:00Z".parse().unwrap());
     let seen = Arc::new(Seen::default());
+    let rounds = Rounds::start(places, clock.clone(), TaskTracker::new());
     let prober = Prober {
         probe: Arc::new(Script(Mutex::new(Box::new(script)), Mutex::new(0))),
         schedule: SCHEDULE,
-        places,
-        clock: clock.clone(),
-        line: reins.line(),
         site: Arc::new(Notify::new()),
         witness: seen.clone(),
     };
-    tokio::spawn(prober.run());
     Rig {
-        reins,
+        reins: prober.start(&rounds, pace),
+        rounds,
         pace: Mutex::new(pace),
         seen,
         clock,
@@ -289,9 +290,8 @@ fn crowd(number: usize, fails: &Finding) -> (Vec<Reins>, Arc<Mutex<u32>>, Rig) {
         confirming,
         nudges: 0,
     };
-    let elsewhere = rig_among(|_| up(), pace, places.clone());
+    let elsewhere = rig_among(|_| up(), pace, places);
     let probers = (0..number).map(|_| {
-        let reins = Reins::new(pace);
         let probe = Dials {
             gate: crowds.gate("192.0.2.10", 443, Duration::from_secs(2)),
             fails: fails.clone(),
@@ -300,14 +300,10 @@ fn crowd(number: usize, fails: &Finding) -> (Vec<Reins>, Arc<Mutex<u32>>, Rig) {
         let prober = Prober {
             probe: Arc::new(probe),
             schedule: SCHEDULE,
-            places: places.clone(),
-            clock: elsewhere.clock.clone(),
-            line: reins.line(),
             site: Arc::new(Notify::new()),
             witness: Arc::new(Seen::default()),
         };
-        tokio::spawn(prober.run());
-        reins
+        prober.start(&elsewhere.rounds, pace)
     });
     (probers.collect(), dials, elsewhere)
 }

@@ -7,6 +7,7 @@ use originswitch::clock::Clock;
 use originswitch::config::Guard as Settings;
 use originswitch::failover::{Guard, Lookout, Request};
 use originswitch::metrics::Metrics;
+use originswitch::prober::Rounds;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -28,12 +29,11 @@ impl Process {
         clock: &Clock,
         metrics: Arc<Metrics>,
     ) -> Process {
+        let places = Arc::new(Semaphore::new(256));
         let lookout = Lookout {
             make: origins.maker(),
             edge: origins.edge_maker(),
-            places: Arc::new(Semaphore::new(256)),
-            clock: clock.clone(),
-            tasks: TaskTracker::new(),
+            rounds: Rounds::start(places, clock.clone(), TaskTracker::new()),
         };
         let store = Arc::new(store.clone());
         let guard = Guard::start(settings, store, &lookout, metrics.clone());

@@ -49,7 +49,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
 /// A site with one BACKUP, all settings at their defaults.
 pub const SITE: &str = r#"
@@ -132,7 +131,6 @@ pub struct Rig {
 struct Running {
     handle: Arc<SiteHandle>,
     guard: Arc<Guard>,
-    cancel: CancellationToken,
     task: JoinHandle<()>,
 }
 
@@ -248,7 +246,6 @@ impl Rig {
         assert!(self.running.is_none(), "it runs already");
         self.note(|site| Entry::Booted { site });
         self.metrics = process.metrics.clone();
-        let cancel = CancellationToken::new();
         let handle = SiteHandle::new(self.site.clone());
         let tools = Tools {
             dns: Arc::new(self.dns.clone()),
@@ -259,7 +256,6 @@ impl Rig {
             metrics: self.metrics.clone(),
             alert_ttl: self.ttl.clone(),
             between_runs: false,
-            cancel: cancel.clone(),
         };
         let run = SiteLoop::new(handle.clone(), Arc::new(tools), 0).run();
         self.fuse = Fuse::unlit();
@@ -275,7 +271,6 @@ impl Rig {
         self.running = Some(Running {
             handle,
             guard: process.guard.clone(),
-            cancel,
             task,
         });
     }
@@ -317,7 +312,7 @@ impl Rig {
     /// Ends the loop as SIGTERM does.
     pub async fn stop(&mut self) {
         if let Some(running) = self.running.take() {
-            running.cancel.cancel();
+            running.handle.stop();
             running.task.await.unwrap();
             self.note(|site| Entry::Ended { site });
             self.store.process_died();
