@@ -89,18 +89,22 @@ impl Metrics {
             .expect("process metrics are registered once");
     }
 
-    /// The metrics in text format 0.0.4.
-    #[must_use]
-    pub fn text(&self) -> Vec<u8> {
+    /// The metrics in text format 0.0.4, in pieces of whole lines.
+    pub fn pieces(&self) -> impl Iterator<Item = Vec<u8>> + Send + use<> {
         self.refresh_budgets();
         let mut text = Vec::with_capacity(16 * 1024);
         if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
             debug!("metrics could not be written: {error}");
         }
         // No site waits for its counters while the text is written.
-        let sites: Vec<_> = self.sites().values().cloned().collect();
-        exposition::write(&sites, &mut text);
-        text
+        let sites = self.sites().values().cloned().collect();
+        std::iter::once(text).chain(exposition::Pieces::of(sites))
+    }
+
+    /// The same as one.
+    #[must_use]
+    pub fn text(&self) -> Vec<u8> {
+        self.pieces().flatten().collect()
     }
 
     fn sites(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Arc<SiteMetrics>>> {

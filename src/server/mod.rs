@@ -9,6 +9,7 @@
 //! | `orders` | those with which people order: pins, freezes, the brake |
 //! | `evacuation` | the one that moves all sites away from an address |
 //! | `shown` | decisions and sites as JSON |
+//! | `scrape` | the metrics, piece by piece |
 //! | `page` | the page for people |
 //!
 //! Nothing here redirects: Alertmanager would turn that into an empty GET and
@@ -20,6 +21,7 @@ mod evacuation;
 mod listen;
 mod orders;
 mod page;
+mod scrape;
 pub mod shown;
 mod webhook;
 
@@ -302,22 +304,16 @@ async fn ready(app: App) -> (StatusCode, String) {
 
 async fn metrics(app: App, headers: axum::http::HeaderMap) -> Response {
     app.metrics.state_up(app.history.healthy());
-    let shared = app.0.clone();
     let zip = headers
         .get_all(header::ACCEPT_ENCODING)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .any(accepts_gzip);
-    // Gathering ten thousand sites takes its time: not on a thread that probes.
-    let made = tokio::task::spawn_blocking(move || {
-        let text = shared.metrics.text();
-        if zip { gzip(&text) } else { text }
-    });
-    let Ok(body) = made.await else {
+    let kind = (header::CONTENT_TYPE, "text/plain; version=0.0.4");
+    let Some(body) = scrape::body(app.metrics.clone(), zip).await else {
         let text = "the metrics could not be written: see the log";
         return Refusal(StatusCode::INTERNAL_SERVER_ERROR, text.into()).into_response();
     };
-    let kind = (header::CONTENT_TYPE, "text/plain; version=0.0.4");
     if zip {
         ([kind, (header::CONTENT_ENCODING, "gzip")], body).into_response()
     } else {
@@ -330,14 +326,6 @@ fn accepts_gzip(header: &str) -> bool {
         let mut fields = part.split(';').map(str::trim);
         fields.next() == Some("gzip") && !fields.any(|f| matches!(f, "q=0" | "q=0.0" | "q=0.000"))
     })
-}
-
-fn gzip(text: &[u8]) -> Vec<u8> {
-    use std::io::Write;
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    // Writing into memory cannot fail.
-    let _ = encoder.write_all(text);
-    encoder.finish().unwrap_or_default()
 }
 
 /// A query, or why it cannot be read: as JSON like every error.
