@@ -158,7 +158,7 @@ impl Prober {
             witness: self.witness,
             news,
             at_once,
-            state: Mutex::new(State::new(rounds, pace, first)),
+            state: Mutex::new(State::new(pace, first)),
         });
         rounds.call(first, Arc::downgrade(&running));
         Reins(running)

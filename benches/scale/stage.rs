@@ -70,9 +70,11 @@ impl Stage {
             .map(|zone| cloudflare.add_zone(&format!("z{zone}.example")))
             .collect();
         let main = Origin::start(any("127.0.1.1"), None).unwrap();
-        let backup = Origin::start(any("127.0.1.2"), None).unwrap();
+        // At one port, as the origins of a site mostly are.
+        let port = main.addr().port();
+        let backup = Origin::start(([127, 0, 1, 2], port).into(), None).unwrap();
         let mut config = format!(
-            "[cloudflare]\napi_token = \"{TOKEN}\"\napi_url = \"{}\"\n[probe]\nkind = \"http\"\n",
+            "[cloudflare]\napi_token = \"{TOKEN}\"\napi_url = \"{}\"\n[probe]\nkind = \"http\"\nport = {port}\n",
             cloudflare.url()
         );
         for site in 0..sites {
@@ -81,9 +83,7 @@ impl Stage {
             cloudflare.add_record(zone, RecordSpec::new("A", &hostname, "127.0.1.1").proxied());
             config.push_str(&format!(
                 "[[site]]\nname = \"s{site}\"\nhostname = \"{hostname}\"\nzone_id = \"{zone}\"\n\
-                 main = {{ ipv4 = \"127.0.1.1\", port = {} }}\nbackup = {{ ipv4 = \"127.0.1.2\", port = {} }}\n",
-                main.addr().port(),
-                backup.addr().port()
+                 main = \"127.0.1.1\"\nbackup = \"127.0.1.2\"\n"
             ));
         }
         Stage {

@@ -27,13 +27,34 @@ pub struct SiteKeys<'a> {
 #[derive(Debug)]
 pub struct Directory {
     site_label: String,
-    names: HashMap<String, Vec<usize>>,
-    hostnames: HashMap<String, Vec<usize>>,
-    /// Hostnames and origins that have a name: what an `instance` can point at.
-    places: HashMap<String, Vec<usize>>,
+    names: Named,
+    hostnames: Named,
+    /// Origins that have a name.
+    origins: Named,
     /// Origins that have an address.
-    addresses: HashMap<IpAddr, Vec<usize>>,
+    addresses: HashMap<IpAddr, Vec<u32>>,
     conditions: Conditions,
+}
+
+/// Indices of sites by a name, mostly one each.
+#[derive(Debug, Default)]
+struct Named(HashMap<Box<str>, Vec<u32>>);
+
+impl Named {
+    fn add(&mut self, name: Cow<'_, str>, site: u32) {
+        let sites = self.0.entry(name.into_owned().into_boxed_str());
+        // No room for more than the one, which there mostly is.
+        let sites = sites.or_insert_with(|| Vec::with_capacity(1));
+        sites.push(site);
+    }
+
+    fn get(&self, name: &str) -> impl Iterator<Item = usize> {
+        indices(self.0.get(name))
+    }
+}
+
+fn indices(sites: Option<&Vec<u32>>) -> impl Iterator<Item = usize> {
+    sites.into_iter().flatten().map(|&site| site as usize)
 }
 
 /// Labels that say what was probed, in Prometheus' and blackbox_exporter's habit.
@@ -44,9 +65,9 @@ impl Directory {
     pub fn new<'a>(site_label: &str, sites: impl Iterator<Item = SiteKeys<'a>>) -> Directory {
         let mut directory = Directory {
             site_label: site_label.to_owned(),
-            names: HashMap::new(),
-            hostnames: HashMap::new(),
-            places: HashMap::new(),
+            names: Named::default(),
+            hostnames: Named::default(),
+            origins: Named::default(),
             addresses: HashMap::new(),
             conditions: Conditions::default(),
         };
@@ -62,18 +83,17 @@ impl Directory {
     }
 
     fn add(&mut self, index: usize, keys: &SiteKeys<'_>) {
-        let named = self.names.entry(keys.name.to_owned());
-        named.or_default().push(index);
+        // A configuration of more sites would not fit into memory.
+        let index = u32::try_from(index).unwrap_or(u32::MAX);
+        self.names.add(keys.name.into(), index);
         for hostname in keys.hostnames {
-            let entry = self.hostnames.entry(normal_name(hostname).into_owned());
-            entry.or_default().push(index);
+            self.hostnames.add(normal_name(hostname), index);
         }
-        for place in keys.hostnames.iter().chain(&keys.origins) {
-            let sites = match Host::of_literal(place) {
-                Host::Address(address) => self.addresses.entry(address).or_default(),
-                Host::Name(name) => self.places.entry(name.into_owned()).or_default(),
-            };
-            sites.push(index);
+        for origin in &keys.origins {
+            match Host::of_literal(origin) {
+                Host::Address(address) => self.addresses.entry(address).or_default().push(index),
+                Host::Name(name) => self.origins.add(name, index),
+            }
         }
     }
 
@@ -86,9 +106,8 @@ impl Directory {
         }
         let mut sites = Vec::new();
         if let Some(value) = alert.labels.get(&self.site_label) {
-            sites.extend(self.names.get(value).into_iter().flatten());
-            let named = self.hostnames.get(&*normal_name(value));
-            sites.extend(named.into_iter().flatten());
+            sites.extend(self.names.get(value));
+            sites.extend(self.hostnames.get(&normal_name(value)));
         }
         self.conditions.find(&alert.labels, &mut sites);
         if sites.is_empty() {
@@ -105,12 +124,14 @@ impl Directory {
     fn find_by_target(&self, alert: &Alert<'_>, sites: &mut Vec<usize>) {
         for label in TARGET_LABELS {
             let target = alert.labels.get(label).and_then(Host::of_target);
-            let found = match target {
-                Some(Host::Address(address)) => self.addresses.get(&address),
-                Some(Host::Name(name)) => self.places.get(&*name),
-                None => None,
-            };
-            sites.extend(found.into_iter().flatten());
+            match target {
+                Some(Host::Address(address)) => sites.extend(indices(self.addresses.get(&address))),
+                Some(Host::Name(name)) => {
+                    sites.extend(self.hostnames.get(&name));
+                    sites.extend(self.origins.get(&name));
+                }
+                None => {}
+            }
         }
     }
 }

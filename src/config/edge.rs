@@ -14,7 +14,7 @@ const LIKE: &str =
 pub(super) fn settings(scope: &Scope) -> EdgeSettings {
     EdgeSettings {
         probe: scope.flag("probe"),
-        address: scope.parsed("address", address).flatten(),
+        address: scope.parsed("address", address).flatten().map(Box::new),
         timeout: scope.duration("timeout"),
         settle: scope.duration("settle"),
     }

@@ -262,7 +262,7 @@ pub struct Site {
     /// How the site is asked for through the edge.
     pub edge: EdgeSettings,
     /// Alerts that belong to the site in addition to `site_label`; all must match.
-    pub matchers: Vec<Matcher>,
+    pub matchers: Box<[Matcher]>,
 }
 
 /// Where a site's records live.
@@ -369,7 +369,7 @@ pub struct EdgeSettings {
     /// Whether it is asked at all.
     pub probe: bool,
     /// What is dialled; `None` is what a visitor's resolver finds.
-    pub address: Option<EdgeAddress>,
+    pub address: Option<Box<EdgeAddress>>,
     /// Time limit of one look, name look-up and connect included.
     pub timeout: Duration,
     /// How long after a switch the edge may take to show it.

@@ -179,7 +179,7 @@ impl<'a> SiteReader<'a> {
                 policy,
                 probe: settings,
                 edge,
-                matchers: matchers.unwrap_or_default(),
+                matchers: matchers.unwrap_or_default().into(),
             });
         (claims, site)
     }

@@ -77,7 +77,7 @@ impl SiteLoop {
         if let Some(frozen) = self.newly_frozen(&decision) {
             let lift = frozen.lift(&self.site.name);
             let why = format!("{}; `originswitch {lift}` lifts this", frozen.clause());
-            decision.frozen = Some(frozen);
+            decision.frozen = Some(Box::new(frozen));
             return Carried::Over(held(decision, HoldReason::Frozen, &why), false);
         }
         // Whatever became of an earlier write, this one takes its place.
@@ -468,7 +468,10 @@ fn holds(records: &[Record], changes: &[Change]) -> bool {
 
 /// Whether a switch leaves the origin that plays MAIN's part.
 fn left_main(decision: &Decision) -> bool {
-    let main = decision.pin.as_ref().map_or(Role::Main, |(role, _)| *role);
+    let main = decision
+        .pin
+        .as_deref()
+        .map_or(Role::Main, |(role, _)| *role);
     let from = decision.record.as_ref().map(|at| at.role);
     is_flight(decision.reason) && from == Some(main)
 }

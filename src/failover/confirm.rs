@@ -207,7 +207,7 @@ impl SiteLoop {
     /// Whether probes of the site wait for a place, with so many sites at one
     /// address: for some minutes that is no reason to know nothing.
     fn queues(&self, now: Moment, settle_by: Moment) -> bool {
-        let origins = || self.origins.iter().chain(self.other.as_ref());
+        let origins = || self.origins.iter().chain(self.other.as_deref());
         now.since(settle_by) < QUEUED && origins().any(Watched::waits)
     }
 
@@ -239,8 +239,8 @@ impl SiteLoop {
                 decision.explanation.push_str(&said);
             }
         }
-        decision.pin = self.pinned();
-        decision.frozen = self.frozen();
+        decision.pin = self.pinned().map(Box::new);
+        decision.frozen = self.frozen().map(Box::new);
         self.record_evidence(&mut decision);
         if snapshot.record == RecordView::Origin(snapshot.main) || self.site.policy.dry_run {
             self.moved().await;
@@ -278,7 +278,7 @@ impl SiteLoop {
 
     /// Keeps with a decision the probes that it rests on.
     fn record_evidence(&self, decision: &mut Decision) {
-        let origins = self.origins.iter().chain(self.other.as_ref());
+        let origins = self.origins.iter().chain(self.other.as_deref());
         for (view, origin) in decision.origins.iter_mut().zip(origins) {
             view.evidence = origin.recorded(self.trial, &self.tools.clock);
         }

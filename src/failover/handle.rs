@@ -12,11 +12,10 @@ use crate::rule::brakes::HoldReason;
 use crate::rule::decision::{Decision, Order, OriginView, Pointer};
 use crate::rule::standing::{Frozen, Pin};
 use jiff::Timestamp;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
-use tokio_util::sync::CancellationToken;
 
 /// Nothing that a loop waits for between two looks takes this long.
 const STUCK: Duration = Duration::from_secs(4 * DECISION_LIMIT.as_secs());
@@ -126,9 +125,9 @@ pub struct Status {
     /// When that ends by itself, if it is known.
     pub hold_until: Option<Timestamp>,
     /// The pin that stands, and the part of its origin.
-    pub pin: Option<(Role, Pin)>,
+    pub pin: Option<Box<(Role, Pin)>>,
     /// The freeze that stands.
-    pub frozen: Option<Frozen>,
+    pub frozen: Option<Box<Frozen>>,
     /// The last alert.
     pub alert: Option<LastAlert>,
     /// The last decision that was stored or came from a confirmation.
@@ -153,7 +152,7 @@ pub struct SiteHandle {
     pub(super) inbox: Mutex<Inbox>,
     status: Mutex<Arc<Status>>,
     /// Its loop is told to wind up.
-    stop: CancellationToken,
+    stopped: AtomicBool,
     /// When its loop looks again at the latest, in milliseconds of the
     /// monotonic clock; at the end of time before there is a loop.
     awake_by: AtomicU64,
@@ -168,7 +167,7 @@ impl SiteHandle {
             notify: Arc::new(Notify::new()),
             inbox: Mutex::default(),
             status: Mutex::default(),
-            stop: CancellationToken::new(),
+            stopped: AtomicBool::new(false),
             awake_by: AtomicU64::new(u64::MAX),
         })
     }
@@ -283,12 +282,21 @@ impl SiteHandle {
 
     /// Tells its loop to wind up.
     pub fn stop(&self) {
-        self.stop.cancel();
+        self.stopped.store(true, Ordering::Release);
+        self.notify.notify_one();
     }
 
-    /// Waits until its loop is told to wind up.
+    /// Whether its loop is told to wind up.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+
+    /// Waits until its loop is told to wind up, for the loop itself before its
+    /// first look: this takes whatever wakes it.
     pub async fn stopped(&self) {
-        self.stop.cancelled().await;
+        while !self.is_stopped() {
+            self.notify.notified().await;
+        }
     }
 
     /// The inbox; a panic elsewhere leaves it as usable as it was.

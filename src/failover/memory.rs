@@ -7,7 +7,6 @@ use crate::rule::decision::Reason;
 use crate::rule::health::State;
 use crate::rule::walk::SwitchKind;
 use jiff::Timestamp;
-use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 /// How long MAIN has been undoubted. Only time that was observed counts: a
@@ -114,12 +113,13 @@ struct Switch {
 pub(super) struct History {
     switches: Vec<Switch>,
     next: u64,
-    proofs: HashSet<String>,
+    /// Few: a fingerprint for each origin.
+    proofs: Vec<String>,
     returns: Returns,
     /// When a person last released the site.
     released: Option<Moment>,
     /// Numbers of switches of an earlier process whose outcome is not known.
-    unsettled: HashMap<i64, u64>,
+    unsettled: Vec<(i64, u64)>,
 }
 
 /// Whether returns to MAIN last.
@@ -152,7 +152,9 @@ impl History {
         // What a clock that was set back since puts into the future, is past.
         let now = clock.moment();
         let moment = |at| clock.moment_of(at).min(now);
-        self.proofs.extend(memory.proofs.iter().cloned());
+        for fingerprint in &memory.proofs {
+            self.prove(fingerprint);
+        }
         self.released = memory.released.map(moment);
         for past in &memory.switches {
             let released = memory.released.is_some_and(|at| past.at <= at);
@@ -161,7 +163,7 @@ impl History {
             if past.applied != Some(false) && !released && !pin {
                 let number = self.add(moment(past.at));
                 if past.applied.is_none() {
-                    self.unsettled.insert(past.id, number);
+                    self.unsettled.push((past.id, number));
                 }
             }
         }
@@ -172,7 +174,8 @@ impl History {
 
     /// The number of a switch of an earlier process whose outcome is not known.
     pub(super) fn unsettled(&self, id: i64) -> Option<u64> {
-        self.unsettled.get(&id).copied()
+        let mut known = self.unsettled.iter();
+        known.find(|(row, _)| *row == id).map(|(_, number)| *number)
     }
 
     /// A switch is known to have been carried out.
@@ -229,12 +232,16 @@ impl History {
     }
 
     pub(super) fn proven(&self, fingerprint: &str) -> bool {
-        self.proofs.contains(fingerprint)
+        self.proofs.iter().any(|known| known == fingerprint)
     }
 
     /// Remembers a proof; says whether it is new.
     pub(super) fn prove(&mut self, fingerprint: &str) -> bool {
-        !self.proofs.contains(fingerprint) && self.proofs.insert(fingerprint.to_owned())
+        let new = !self.proven(fingerprint);
+        if new {
+            self.proofs.push(fingerprint.to_owned());
+        }
+        new
     }
 }
 

@@ -75,8 +75,8 @@ impl PinWish {
 /// What stands for a site.
 #[derive(Debug, Default)]
 pub(super) struct Orders {
-    pin: Option<(usize, Standing<Pin>)>,
-    freeze: Option<Standing<Freeze>>,
+    pin: Option<Box<(usize, Standing<Pin>)>>,
+    freeze: Option<Box<Standing<Freeze>>>,
     /// The site has not moved to its pin yet.
     pub(super) unmoved: Option<Order>,
     /// Pins were lifted, and so is one that is still on its way.
@@ -90,17 +90,17 @@ pub(super) struct Orders {
 impl SiteLoop {
     /// The index of the origin that plays MAIN's part.
     pub(super) fn main(&self) -> usize {
-        self.orders.pin.as_ref().map_or(MAIN, |(index, _)| *index)
+        self.orders.pin.as_deref().map_or(MAIN, |(index, _)| *index)
     }
 
     /// The pin that stands.
     pub(super) fn pin(&self) -> Option<&Pin> {
-        self.orders.pin.as_ref().map(|(_, pin)| &pin.terms)
+        self.orders.pin.as_deref().map(|(_, pin)| &pin.terms)
     }
 
     /// The part of the pinned origin, and the pin.
     pub(super) fn pinned(&self) -> Option<(Role, Pin)> {
-        let (index, pin) = self.orders.pin.as_ref()?;
+        let (index, pin) = self.orders.pin.as_deref()?;
         Some((Role::of_index(*index), pin.terms.clone()))
     }
 
@@ -134,7 +134,7 @@ impl SiteLoop {
 
     /// When something that stands ends by itself.
     pub(super) fn something_ends(&self) -> Option<Moment> {
-        let pin = self.orders.pin.as_ref().and_then(|(_, pin)| pin.ends);
+        let pin = self.orders.pin.as_deref().and_then(|(_, pin)| pin.ends);
         let freeze = self.orders.freeze.as_ref().and_then(|f| f.ends);
         let all = self.tools.guard.standing().and_then(|f| f.ends);
         pin.into_iter().chain(freeze).chain(all).min()
@@ -144,7 +144,8 @@ impl SiteLoop {
     pub(super) async fn restore_orders(&mut self, pin: Option<KeptPin>, freeze: Option<Freeze>) {
         let clock = &self.tools.clock;
         let now = clock.moment();
-        self.orders.freeze = freeze.map(|freeze| Standing::new(freeze.until, freeze, clock));
+        let freeze = freeze.map(|freeze| Standing::new(freeze.until, freeze, clock));
+        self.orders.freeze = freeze.map(Box::new);
         // One that ended while nobody ran ends at the first look, like any other.
         self.orders.was_frozen = self.orders.freeze.is_some();
         if let Some(KeptPin { pin, due }) = pin {
@@ -155,7 +156,7 @@ impl SiteLoop {
                 Some(to) if standing.stands(now) => {
                     let force = standing.terms.forced;
                     self.orders.unmoved = due.then_some(Order { to, force });
-                    self.orders.pin = Some((to, standing));
+                    self.orders.pin = Some(Box::new((to, standing)));
                 }
                 Some(_) => {
                     // It ended while nobody ran; a clock that is set back does
@@ -197,7 +198,7 @@ impl SiteLoop {
         if self
             .orders
             .pin
-            .as_ref()
+            .as_deref()
             .is_some_and(|(_, pin)| !pin.stands(now))
         {
             info!(site = %self.site.name, "{}: the pin has ended", self.site.name);
@@ -236,7 +237,7 @@ impl SiteLoop {
             StandingOrder::Unfreeze => {
                 info!(%site, "{site}: the freeze is lifted, by hand");
                 let kept = self.set_freeze(None).await;
-                match self.orders.pin.clone() {
+                match self.orders.pin.as_deref().cloned() {
                     Some((to, mut pin)) if pin.terms.forced => {
                         pin.terms.forced = false;
                         let force = false;
@@ -256,7 +257,7 @@ impl SiteLoop {
         if self.orders.pin.is_none() && pin.is_none() {
             return Ok(());
         }
-        self.orders.pin = pin;
+        self.orders.pin = pin.map(Box::new);
         self.orders.unmoved = due;
         let kept = self.keep_pin().await;
         if self.main() != before {
@@ -291,8 +292,8 @@ impl SiteLoop {
             return Ok(());
         }
         let stored = freeze.clone();
-        self.orders.freeze =
-            freeze.map(|freeze| Standing::new(freeze.until, freeze, &self.tools.clock));
+        let freeze = freeze.map(|freeze| Standing::new(freeze.until, freeze, &self.tools.clock));
+        self.orders.freeze = freeze.map(Box::new);
         let (store, site) = (&self.tools.store, &self.site.name);
         store.save_freeze(site, stored.as_ref()).await
     }

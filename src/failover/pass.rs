@@ -141,7 +141,7 @@ impl SiteLoop {
                 .map_or(Duration::ZERO, Reading::resolvers_need),
             alert_until: alert.map(|moment| clock.timestamp(moment)),
             switches: self.history.switches(clock),
-            foreign: self.foreign.clone(),
+            foreign: self.foreign.as_deref().cloned(),
             state_ok: self.tools.store.healthy(),
             asked_for: pass.asked_for,
             frozen: None,
@@ -165,7 +165,7 @@ impl SiteLoop {
         };
         views(
             &self.origins,
-            self.other.as_ref(),
+            self.other.as_deref(),
             current,
             evidence,
             limits,
@@ -350,8 +350,8 @@ impl SiteLoop {
             record_error: self.read_error.clone(),
             hold: self.hold,
             hold_until: self.hold.and(self.hold_until),
-            pin: self.pinned(),
-            frozen: self.frozen(),
+            pin: self.pinned().map(Box::new),
+            frozen: self.frozen().map(Box::new),
             alert,
             last_decision: self.last.clone(),
             away: self.away.clone(),

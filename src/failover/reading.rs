@@ -96,7 +96,7 @@ impl SiteLoop {
     }
 
     pub(super) fn notice_foreign(&mut self, foreign: Foreign) {
-        if self.foreign.as_ref() == Some(&foreign) {
+        if self.foreign.as_deref() == Some(&foreign) {
             return;
         }
         self.metrics.foreign_edit();
@@ -108,7 +108,7 @@ impl SiteLoop {
         // What we waited for, we waited for on the record as it was.
         let now = self.well.running().then(|| self.tools.clock.moment());
         self.restart_wait(now);
-        self.foreign = Some(foreign);
+        self.foreign = Some(Box::new(foreign));
     }
 
     /// Makes `reading` the one decisions rest on, and watches a foreign address.
@@ -128,7 +128,7 @@ impl SiteLoop {
                     self.pace,
                     u64::MAX,
                 );
-                self.other = Some(watched);
+                self.other = Some(Box::new(watched));
             }
             Holding::Other(_) => {}
             Holding::Origin(_) | Holding::Unclear(_) => {

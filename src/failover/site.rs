@@ -102,12 +102,12 @@ pub struct SiteLoop {
     pub(super) metrics: Arc<SiteMetrics>,
     pub(super) places: Vec<Place>,
     pub(super) origins: Vec<Watched>,
-    pub(super) other: Option<Watched>,
+    pub(super) other: Option<Box<Watched>>,
     pub(super) pace: Pace,
     pub(super) well: Wellness,
     pub(super) history: History,
     pub(super) known: Option<KnownRecord>,
-    pub(super) foreign: Option<Foreign>,
+    pub(super) foreign: Option<Box<Foreign>>,
     pub(super) reading: Option<Reading>,
     pub(super) read_error: Option<String>,
     pub(super) open: Option<Box<OpenSwitch>>,
@@ -420,7 +420,7 @@ impl SiteLoop {
             .is_some_and(|v| v.state() == State::Down);
         self.origins
             .iter()
-            .chain(self.other.as_ref())
+            .chain(self.other.as_deref())
             .any(|origin| origin.doubted(self.confirmed_at, dead))
     }
 
@@ -447,10 +447,12 @@ impl SiteLoop {
                 None => std::future::pending().await,
             }
         };
+        if self.handle.is_stopped() {
+            return Event::Cancelled;
+        }
         self.handle.awake_by(until);
         let event = tokio::select! {
             biased;
-            () = self.handle.stopped() => Event::Cancelled,
             answer = answer => {
                 self.read_flight = None;
                 self.plan_read();
@@ -462,6 +464,9 @@ impl SiteLoop {
             () = tokio::time::sleep_until(self.tools.clock.instant(until)) => Event::Time,
         };
         self.handle.awake_by(self.tools.clock.moment());
+        if self.handle.is_stopped() {
+            return Event::Cancelled;
+        }
         event
     }
 
@@ -540,7 +545,7 @@ impl SiteLoop {
     /// What there is to say to the probers when a confirmation starts or ends.
     pub(super) fn set_pace(&mut self, pace: Pace) {
         self.pace = pace;
-        for origin in self.origins.iter().chain(self.other.as_ref()) {
+        for origin in self.origins.iter().chain(self.other.as_deref()) {
             origin.set_pace(pace);
         }
         if let Some(edge) = &self.edge {
@@ -555,7 +560,7 @@ impl SiteLoop {
             ..self.pace
         });
         self.look = None;
-        for origin in self.origins.iter_mut().chain(self.other.as_mut()) {
+        for origin in self.origins.iter_mut().chain(self.other.as_deref_mut()) {
             origin.confirmed();
         }
         self.confirmed_at = self.tools.clock.moment();

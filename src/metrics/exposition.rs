@@ -13,7 +13,7 @@ use std::fmt::{Display, Write};
 use std::sync::Arc;
 
 /// A piece ends with the site that makes it this long, in bytes.
-const PIECE: usize = 256 * 1024;
+const PIECE: usize = 64 * 1024;
 
 /// The lines of one family, as far as they are written.
 struct Series<'a> {

@@ -33,7 +33,7 @@ const WORD_LIMIT: usize = 30;
 /// Where to dial for a site, and what to ask there.
 pub(super) fn visit(site: &Site) -> (Address, Arc<ProbeSettings>) {
     let hostname = site.hostnames.first().map_or("", String::as_str);
-    let (kind, host, port) = way(hostname, site.probe.kind, site.edge.address.as_ref());
+    let (kind, host, port) = way(hostname, site.probe.kind, site.edge.address.as_deref());
     let settings = ProbeSettings {
         kind,
         port,

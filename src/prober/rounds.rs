@@ -2,7 +2,7 @@
 //! thousands of them, each with little to do and seldom.
 
 use super::running::Running;
-use crate::clock::Clock;
+use crate::clock::{Clock, DriftWatch};
 use crate::rule::Moment;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -100,6 +100,9 @@ impl Rounds {
 /// Who is due when.
 struct Timetable {
     clock: Clock,
+    drift: DriftWatch,
+    /// How often the clocks went apart so far.
+    jumps: u32,
     dues: BinaryHeap<Reverse<Due>>,
     called: u64,
 }
@@ -107,6 +110,8 @@ struct Timetable {
 impl Timetable {
     fn new(clock: Clock) -> Timetable {
         Timetable {
+            drift: DriftWatch::new(&clock),
+            jumps: 0,
             clock,
             dues: BinaryHeap::new(),
             called: 0,
@@ -127,12 +132,13 @@ impl Timetable {
     /// Asks those who are due, at most so many; whether those were all.
     fn ask(&mut self) -> bool {
         let now = self.clock.moment();
+        self.jumps += u32::from(self.drift.jumped(&self.clock));
         for _ in 0..AT_ONCE {
             let due = self.dues.peek_mut();
             let due = due.filter(|due| due.0.order.0 <= now).map(PeekMut::pop);
             let Some(Reverse(due)) = due else { return true };
             let prober = due.who.upgrade();
-            if let Some(at) = prober.and_then(|prober| prober.asked(due.order.0, now)) {
+            if let Some(at) = prober.and_then(|prober| prober.asked(due.order.0, now, self.jumps)) {
                 self.add(Call { at, who: due.who });
             }
         }

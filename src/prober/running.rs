@@ -3,7 +3,6 @@
 use super::flight::Flight;
 use super::flights::{Flights, Landed};
 use super::{OVERLAP, Pace, Probe, RECORDED, Report, Rounds, Schedule, Witness};
-use crate::clock::DriftWatch;
 use crate::rule::Moment;
 use crate::rule::finding::{Observation, Verdict};
 use crate::rule::health::{Health, State as Believed, Trial};
@@ -43,13 +42,14 @@ pub(super) struct State {
     pub(super) waiting: bool,
     /// A slot that passed meanwhile.
     passed: Option<Moment>,
-    drift: DriftWatch,
+    /// How often the clocks had gone apart when it was last asked.
+    jumps: u32,
     flights: Flights,
     ended: bool,
 }
 
 impl State {
-    pub(super) fn new(rounds: &Rounds, pace: Pace, next: Moment) -> State {
+    pub(super) fn new(pace: Pace, next: Moment) -> State {
         let mut report = Report::default();
         report.trial.0 = pace.confirming.unwrap_or(0);
         State {
@@ -62,7 +62,7 @@ impl State {
             asked_at: next,
             waiting: false,
             passed: None,
-            drift: DriftWatch::new(rounds.clock()),
+            jumps: 0,
             flights: Flights::default(),
             ended: false,
         }
@@ -138,20 +138,26 @@ impl Running {
     }
 
     /// It is asked, as it wanted to be then; says when it wants to be asked next.
-    pub(super) fn asked(self: &Arc<Self>, wanted: Moment, now: Moment) -> Option<Moment> {
+    pub(super) fn asked(
+        self: &Arc<Self>,
+        wanted: Moment,
+        now: Moment,
+        jumps: u32,
+    ) -> Option<Moment> {
         let mut state = self.lock();
         if state.ended || state.asked_at != wanted {
             return None;
         }
         if state.next <= now {
-            self.launch(&mut state, now);
+            let jumped = std::mem::replace(&mut state.jumps, jumps) != jumps;
+            self.launch(&mut state, now, jumped);
         }
         state.asked_at = state.next;
         Some(state.next)
     }
 
-    fn launch(self: &Arc<Self>, state: &mut State, now: Moment) {
-        self.notice_gap(state, now);
+    fn launch(self: &Arc<Self>, state: &mut State, now: Moment, jumped: bool) {
+        self.notice_gap(state, now, jumped);
         state.last_launch = Some(now);
         let slot = state.next;
         state.next = match state.pace.confirming {
@@ -200,12 +206,10 @@ impl Running {
 
     /// A suspended machine or a stalled scheduler: what was counted before it
     /// is not joined to what comes after.
-    fn notice_gap(&self, state: &mut State, now: Moment) {
-        let jumped = state.drift.jumped(self.rounds.clock());
-        let stalled = state
-            .last_launch
-            .is_some_and(|last| now.since(last) > 3 * self.schedule.interval);
-        if jumped || stalled {
+    fn notice_gap(&self, state: &mut State, now: Moment, jumped: bool) {
+        // Before the first launch there is nothing to be joined.
+        let since = state.last_launch.map(|last| now.since(last));
+        if since.is_some_and(|since| jumped || since > 3 * self.schedule.interval) {
             state.health.restart_counts();
             state.report.trial.1 = Trial::default();
             state.report.gaps += 1;

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 /// The types of record that carry an address, and so decide where visitors go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -110,15 +111,16 @@ impl fmt::Display for Address {
 }
 
 /// Where an origin lives: an IPv4 address, an IPv6 address, both, or a name.
+/// Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Place(Vec<Address>);
+pub struct Place(Arc<[Address]>);
 
 impl Place {
     /// A place of one address for each record type, in the order A, AAAA, CNAME.
     #[must_use]
     pub fn new(mut addresses: Vec<Address>) -> Place {
         addresses.sort();
-        Place(addresses)
+        Place(addresses.into())
     }
 
     /// The addresses, one for each record type.

@@ -618,9 +618,9 @@ pub struct Decision {
     /// From the trigger to Cloudflare's answer, for a switch.
     pub duration: Option<Duration>,
     /// The pin that stood, and the part of its origin.
-    pub pin: Option<(Role, Pin)>,
+    pub pin: Option<Box<(Role, Pin)>>,
     /// The freeze that stood.
-    pub frozen: Option<Frozen>,
+    pub frozen: Option<Box<Frozen>>,
     /// One sentence for a person.
     pub explanation: String,
 }
@@ -645,8 +645,8 @@ impl Decision {
             to,
             result: None,
             duration: None,
-            pin: seen.pinned(),
-            frozen: seen.given.frozen.clone(),
+            pin: seen.pinned().map(Box::new),
+            frozen: seen.given.frozen.clone().map(Box::new),
             explanation: plan.because.clone(),
         }
     }

@@ -160,7 +160,7 @@ fn write_site(html: &mut String, handle: &SiteHandle, status: &Status) -> fmt::R
 
 /// What a person ordered, until when and why.
 fn write_orders(html: &mut String, status: &Status) -> fmt::Result {
-    if let Some((role, pin)) = &status.pin {
+    if let Some((role, pin)) = status.pin.as_deref() {
         let said = terms(pin.until, &pin.reason);
         write!(
             html,

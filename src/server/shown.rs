@@ -204,8 +204,8 @@ impl Decision {
             duration_seconds: given
                 .duration
                 .map(|time| (time.as_secs_f64() * 1000.0).round() / 1000.0),
-            pin: given.pin.as_ref().map(pin),
-            frozen: given.frozen.as_ref().map(frozen),
+            pin: given.pin.as_deref().map(pin),
+            frozen: given.frozen.as_deref().map(frozen),
             explanation: given.explanation.clone(),
         }
     }
@@ -226,7 +226,7 @@ impl Site {
     pub fn of(handle: &SiteHandle) -> Site {
         let status = handle.status();
         let name = &handle.site.name;
-        let lift = |hold: HoldReason| hold.lift(name, status.frozen.as_ref());
+        let lift = |hold: HoldReason| hold.lift(name, status.frozen.as_deref());
         Site {
             name: name.to_string(),
             hostnames: handle.site.hostnames.clone(),
@@ -236,9 +236,9 @@ impl Site {
             hold: status.hold.map(HoldReason::as_str),
             hold_until: status.hold_until.map(time),
             lift: status.hold.and_then(lift),
-            pin: status.pin.as_ref().map(pin),
+            pin: status.pin.as_deref().map(pin),
             frozen: status.frozen.is_some(),
-            freeze: status.frozen.as_ref().map(frozen),
+            freeze: status.frozen.as_deref().map(frozen),
             alert: status.alert.map(|alert| Alert {
                 status: alert.status.as_str(),
                 received: time(alert.received),

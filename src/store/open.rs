@@ -252,6 +252,8 @@ fn settle(db: &Connection) -> rusqlite::Result<()> {
         );
     }
     db.pragma_update(None, "synchronous", "FULL")?;
+    // In KiB. What is asked for again and again is in our own memory.
+    db.pragma_update(None, "cache_size", -512)?;
     db.set_prepared_statement_cache_capacity(32);
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
     Ok(())

@@ -124,8 +124,8 @@ impl Detail {
             trigger: decision.trigger.as_str().into(),
             steps: decision.steps.clone(),
             origins: decision.origins.iter().map(origin).collect(),
-            pin: decision.pin.as_ref().map(StoredPin::of),
-            frozen: decision.frozen.as_ref().map(Freeze::of),
+            pin: decision.pin.as_deref().map(StoredPin::of),
+            frozen: decision.frozen.as_deref().map(Freeze::of),
         }
     }
 
@@ -187,8 +187,8 @@ pub(super) fn stored(
             to: to.map(known_pointer).transpose()?,
             result: result.as_deref().map(result_of).transpose()?,
             duration: duration.map(duration_of),
-            pin: detail.pin.map(StoredPin::pin).transpose()?,
-            frozen: detail.frozen.map(Freeze::frozen).transpose()?,
+            pin: detail.pin.map(StoredPin::pin).transpose()?.map(Box::new),
+            frozen: detail.frozen.map(Freeze::frozen).transpose()?.map(Box::new),
             explanation,
         })
     };

@@ -374,11 +374,11 @@ async fn what_stands_beside_a_decision_is_kept_with_it() {
     for scope in [Scope::Site, Scope::All, Scope::Pin] {
         let given = Decision {
             origins: vec![origin.clone()],
-            pin: Some((Role::Backup(2), pin(true).pin)),
-            frozen: Some(Frozen {
+            pin: Some(Box::new((Role::Backup(2), pin(true).pin))),
+            frozen: Some(Box::new(Frozen {
                 scope,
                 freeze: freeze(Some(at(9))),
-            }),
+            })),
             ..decision(1)
         };
         let id = store.record(&given).await.unwrap();

@@ -72,7 +72,7 @@ fn a_site_is_asked_for_at_an_edge_of_its_own() {
         port: 8080,
     };
     assert!(edge.probe);
-    assert_eq!(edge.address.as_ref(), Some(&address));
+    assert_eq!(edge.address.as_deref(), Some(&address));
     assert_eq!((edge.timeout, edge.settle), (seconds(4), seconds(60)));
     let shown = config.effective();
     let line = "edge = { probe = true, address = \"http://[2001:db8::80]:8080\", \

@@ -32,7 +32,7 @@ async fn a_pin_moves_the_site_after_rise_good_probes_and_is_in_every_decision() 
     assert_eq!(decision.steps, [0u8; 0]);
     assert_eq!(decision.trigger, Trigger::Manual);
     assert_eq!(decision.to.as_ref().unwrap().role.to_string(), "backup");
-    let (role, pin) = decision.pin.clone().unwrap();
+    let (role, pin) = *decision.pin.clone().unwrap();
     assert_eq!((role.to_string().as_str(), pin.forced), ("backup", false));
     assert_eq!(&*pin.place, "198.51.100.20");
     assert_eq!(&*pin.reason, "kernel update");

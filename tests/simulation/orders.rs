@@ -275,7 +275,7 @@ impl Judge<'_> {
 }
 
 fn shown(decision: &Decision) -> Option<&str> {
-    let (_, pin) = decision.pin.as_ref()?;
+    let (_, pin) = decision.pin.as_deref()?;
     Some(&pin.place)
 }
 

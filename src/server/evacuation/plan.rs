@@ -127,7 +127,10 @@ impl Seen<'_> {
 
     /// The address that the site was evacuated from, while that pin stands.
     fn evacuated(&self) -> Option<Address> {
-        self.status.pin.as_ref().and_then(|(_, pin)| evacuated(pin))
+        self.status
+            .pin
+            .as_deref()
+            .and_then(|(_, pin)| evacuated(pin))
     }
 
     /// Where the site goes, or why it does not; `None` if its record does not
@@ -158,7 +161,7 @@ impl Seen<'_> {
             let lift = frozen.lift(name);
             return Some(format!("{}: `originswitch {lift}` first", frozen.clause()));
         }
-        if let Some((role, pin)) = &self.status.pin
+        if let Some((role, pin)) = self.status.pin.as_deref()
             && evacuated(pin).is_none()
         {
             let terms = terms(pin.until, &pin.reason);
@@ -178,7 +181,7 @@ impl Seen<'_> {
             let addresses = place.addresses();
             addresses.contains(address) || before.as_ref().is_some_and(|b| addresses.contains(b))
         };
-        let pinned = self.status.pin.as_ref().map(|(role, _)| *role);
+        let pinned = self.status.pin.as_deref().map(|(role, _)| *role);
         let first = (0..self.places.len()).filter(|n| Some(Role::of_index(*n)) == pinned);
         let order = first.chain(0..self.places.len());
         let others: Vec<&OriginView> = order
@@ -273,7 +276,7 @@ mod tests {
         }
 
         fn pinned(mut self, role: Role, reason: &str) -> Site {
-            self.status.pin = pin(role, reason);
+            self.status.pin = pin(role, reason).map(Box::new);
             self
         }
 
@@ -282,7 +285,7 @@ mod tests {
                 until: None,
                 reason: "move".into(),
             };
-            self.status.frozen = Some(Frozen { scope, freeze });
+            self.status.frozen = Some(Box::new(Frozen { scope, freeze }));
             self
         }
 
@@ -455,7 +458,7 @@ mod tests {
         );
         // It fled from its pin: that is where it belongs.
         let mut fled = Site::new(&[(MAIN, Up), (BACKUP, Up), (THIRD, Up)], Some(0));
-        fled.status.pin = pin(Role::Backup(2), "evacuation of 192.0.2.10");
+        fled.status.pin = pin(Role::Backup(2), "evacuation of 192.0.2.10").map(Box::new);
         assert_eq!(fled.told(MAIN), to_third);
     }
 

@@ -85,7 +85,7 @@ impl Rig {
     /// The pin that is shown: the part of its origin.
     pub fn pinned(&self) -> Option<String> {
         let status = self.status();
-        status.pin.as_ref().map(|(role, _)| role.to_string())
+        status.pin.as_deref().map(|(role, _)| role.to_string())
     }
 
     /// What the freeze that is shown is of.
