@@ -20,9 +20,11 @@ const WINDOW: Duration = Duration::from_secs(30);
 
 /// Servers whose backlog is full: the kernel drops what dials them.
 async fn swallowing() -> Vec<Origin> {
-    let mut origins = Vec::with_capacity(ADDRESSES);
+    let mut origins: Vec<Origin> = Vec::with_capacity(ADDRESSES);
     for n in 0..ADDRESSES {
-        let address = format!("127.11.{}.{}:0", n / 200, n % 200 + 1);
+        // All at one port, as origins mostly are.
+        let port = origins.first().map_or(0, |origin| origin.addr().port());
+        let address = format!("127.11.{}.{}:{port}", n / 200, n % 200 + 1);
         let origin = Origin::start(address.parse().unwrap(), None).unwrap();
         origin.set(Behaviour::Swallowing).await.unwrap();
         origins.push(origin);
@@ -32,9 +34,10 @@ async fn swallowing() -> Vec<Origin> {
 
 /// No name is looked up, and no record can be read.
 fn config(origins: &[Origin]) -> String {
-    let mut text = String::from(
+    let port = origins[0].addr().port();
+    let mut text = format!(
         "[cloudflare]\napi_token = \"none\"\napi_url = \"http://127.0.0.1:1/client/v4\"\n\
-         [probe]\nkind = \"http\"\nmax_in_flight = 10000\n\
+         [probe]\nkind = \"http\"\nport = {port}\nmax_in_flight = 10000\n\
          [rule]\nconfirm_interval = \"10s\"\n",
     );
     let at = |n: usize| -> SocketAddr { origins[n % origins.len()].addr() };
@@ -44,12 +47,10 @@ fn config(origins: &[Origin]) -> String {
             text,
             "[[site]]\nname = \"s{site}\"\nhostname = \"s{site}.example.com\"\n\
              zone_id = \"{:032x}\"\n\
-             main = {{ ipv4 = \"{}\", port = {} }}\nbackup = {{ ipv4 = \"{}\", port = {} }}\n",
+             main = \"{}\"\nbackup = \"{}\"\n",
             site % 50,
             main.ip(),
-            main.port(),
-            backup.ip(),
-            backup.port()
+            backup.ip()
         )
         .unwrap();
     }
