@@ -19,23 +19,25 @@ pub(super) struct Flight {
     pub(super) slot: Moment,
     /// The confirmation it is for.
     pub(super) confirming: Option<u64>,
+    /// It waits for its place.
+    pub(super) waits: bool,
 }
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        self.prober.lost(self.number);
+        self.prober.lost(self.number, self.waits);
     }
 }
 
 impl Flight {
-    pub(super) async fn fly(self) {
+    pub(super) async fn fly(mut self) {
         let seen = self.seen().await;
         let confirming = self.confirming;
         self.prober.landed(self.number, Landed { seen, confirming });
     }
 
-    async fn seen(&self) -> Observation {
-        let prober = &self.prober;
+    async fn seen(&mut self) -> Observation {
+        let prober = self.prober.clone();
         // The address's place first: who waits for that keeps nobody else from
         // probing elsewhere.
         let place = match prober.probe.gate() {
@@ -48,14 +50,19 @@ impl Flight {
         let rounds = &prober.rounds;
         // The semaphore is never closed; without a permit we probe all the same.
         let _place = (place, rounds.places().acquire().await.ok());
-        self.prober.starts(self.slot);
+        self.starts();
         let limit = prober.schedule.timeout + LATENESS;
         timed(prober.probe.as_ref(), rounds.clock(), limit).await
     }
 
-    /// Another's dial, begun then, has told what this probe would find.
-    fn told(&self, finding: Finding, began: tokio::time::Instant) -> Observation {
+    fn starts(&mut self) {
+        self.waits = false;
         self.prober.starts(self.slot);
+    }
+
+    /// Another's dial, begun then, has told what this probe would find.
+    fn told(&mut self, finding: Finding, began: tokio::time::Instant) -> Observation {
+        self.starts();
         let finished = self.prober.rounds.clock().moment();
         let ago = began.elapsed();
         Observation {

@@ -184,6 +184,7 @@ impl Running {
             number: state.flights.next(),
             slot,
             confirming: state.pace.confirming,
+            waits: true,
         };
         let task = self.rounds.tasks().spawn(flight.fly());
         state.flights.push(task.abort_handle());
@@ -223,8 +224,12 @@ impl Running {
         self.ends(number, Some(landed));
     }
 
-    /// That probe ended without a result, if it has none yet.
-    pub(super) fn lost(&self, number: u64) {
+    /// That probe ended without a result, if it has none yet; maybe while it
+    /// waited for its place.
+    pub(super) fn lost(&self, number: u64, waited: bool) {
+        if waited {
+            self.lock().waiting = false;
+        }
         self.ends(number, None);
     }
 

@@ -9,7 +9,8 @@ use tokio_util::task::TaskTracker;
 
 type Calls = Box<dyn FnMut(usize) -> (Duration, Finding) + Send>;
 
-/// A probe that follows a script: the delay and the finding of each call.
+/// A probe that follows a script: the delay and the finding of each call. One
+/// that would take for ever panics.
 struct Script(Mutex<Calls>, Mutex<usize>);
 
 impl Probe for Script {
@@ -21,6 +22,7 @@ impl Probe for Script {
                 *calls - 1
             };
             let (delay, finding) = (self.0.lock().unwrap())(call);
+            assert!(delay < Duration::MAX, "a fault of ours");
             tokio::time::sleep(delay).await;
             Sample {
                 finding,
@@ -356,4 +358,20 @@ async fn a_clock_that_was_set_counts_as_a_gap() {
     tokio::time::sleep(Duration::from_secs(11)).await;
     let after = rig.reins.report().clone();
     assert_eq!((after.state, after.gaps), (State::Unknown, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_panics_holds_up_no_other() {
+    let breaks = || (Duration::MAX, Finding::Refused);
+    let script = move |call| if call == 1 { breaks() } else { up() };
+    let confirming = Some(1);
+    let rig = rig(
+        script,
+        Pace {
+            confirming,
+            nudges: 0,
+        },
+    );
+    tokio::time::sleep(Duration::from_millis(3_100)).await;
+    assert_eq!(starts(&rig), [0, 2_000, 3_000]);
 }
