@@ -231,8 +231,7 @@ fn the_image_holds_what_it_is_built_from_and_runs_what_there_is() {
     let nobody = DOCKERFILE.lines().any(|line| line == "USER 65532:65532");
     assert!(nobody, "it would run as root");
 }
-/// Fits at the end of tests/packaging.rs once alertmanager-examples/,
-/// config/prometheus/ and config/grafana/ are all there.
+
 #[test]
 fn every_file_that_the_stack_mounts_is_there() {
     let lines = COMPOSE.lines().map(str::trim);

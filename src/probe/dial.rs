@@ -198,19 +198,16 @@ impl<V: Visit> Dialer<V> {
     }
 
     async fn reach(&self, ip: IpAddr, track: &mut Track, ready: &V::Ready) -> Finding {
-        let connected = match TcpStream::connect(SocketAddr::new(ip, self.port)).await {
+        let there = SocketAddr::new(ip, self.port);
+        let connected = match TcpStream::connect(there).await {
             Err(error) => Err(faults::connecting(&error)),
-            Ok(stream) if meets_itself(&stream) => Err(Finding::Refused),
+            Ok(stream) if meets_itself(&stream, there) => Err(Finding::Refused),
             Ok(stream) => Ok(stream),
         };
         self.dialled(track.start, connected.as_ref().err());
         match connected {
             Err(finding) => finding,
-            Ok(stream) => {
-                // It only saves time; without it the probe works as well.
-                let _ = stream.set_nodelay(true);
-                self.visit.visit(ready, stream, track).await
-            }
+            Ok(stream) => self.visit.visit(ready, stream, track).await,
         }
     }
 
@@ -284,11 +281,9 @@ fn no_address(name: &str) -> Finding {
 
 /// A free port of this machine may be the very one the kernel picks for our
 /// end; TCP then connects a socket with itself, and nobody listens there.
-fn meets_itself(stream: &TcpStream) -> bool {
-    match (stream.local_addr(), stream.peer_addr()) {
-        (Ok(local), Ok(peer)) => local == peer,
-        _ => false,
-    }
+fn meets_itself(stream: &TcpStream, there: SocketAddr) -> bool {
+    let is_there = |here: SocketAddr| (here.ip(), here.port()) == (there.ip(), there.port());
+    stream.local_addr().is_ok_and(is_there)
 }
 
 /// How much a failure tells; the further the probe got, the more, and any
