@@ -234,7 +234,7 @@ impl App {
             reload.clone(),
             draining.clone(),
         );
-        core.start_sites(None).await;
+        core.start_sites(false).await;
         core.watch_token().await;
         let listening = server::serve(listener, server::router(Arc::new(shared)))?;
         core.announce(listening.addr);
@@ -423,7 +423,7 @@ impl Core {
             descriptors::say(self.config.max_in_flight, server::CONNECTIONS);
         }
         self.settings.send_replace(self.config.server.clone());
-        let kept = self.start_sites(Some(())).await;
+        let kept = self.start_sites(true).await;
         if replaced {
             self.watch_token().await;
         }
@@ -463,7 +463,7 @@ impl Core {
 
     /// Starts the loops of sites that are new or changed, ends those of sites
     /// that are gone or changed. Returns how many were left alone.
-    async fn start_sites(&mut self, reloaded: Option<()>) -> usize {
+    async fn start_sites(&mut self, reloaded: bool) -> usize {
         let wanted: Vec<(Arc<Site>, u64)> = self
             .config
             .sites
@@ -486,7 +486,7 @@ impl Core {
         for (site, print) in wanted {
             if !self.running.contains_key(&site.name) {
                 let before = ended.get(&site.name);
-                self.start_site(site, print, before, reloaded.is_some());
+                self.start_site(site, print, before, reloaded);
             }
         }
         let handles: Vec<_> = self.running.values().map(|r| r.handle.clone()).collect();

@@ -91,7 +91,7 @@ pub struct Report {
     pub ups: u64,
 }
 
-/// The settings of one loop.
+/// When one prober probes, and what it takes to believe it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Schedule {
     /// Between routine probes.

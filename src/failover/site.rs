@@ -59,8 +59,7 @@ impl Ttl {
     }
 }
 
-/// What a site's loop works with.
-#[derive(Clone)]
+/// What sites' loops work with.
 pub struct Tools {
     /// The DNS side.
     pub dns: Arc<dyn Dns>,
@@ -155,6 +154,27 @@ pub struct SiteLoop {
     pub(super) starting: Option<OwnedSemaphorePermit>,
 }
 
+/// Starts a site's probers, and its look through the edge if it has one.
+fn begin(
+    handle: &SiteHandle,
+    tools: &Tools,
+    metrics: &Arc<SiteMetrics>,
+    pace: Pace,
+    spread: u64,
+) -> (Vec<Watched>, Option<Box<EdgeWatch>>) {
+    let (site, notify) = (&handle.site, &handle.notify);
+    let (lookout, policy) = (&tools.lookout, &site.policy);
+    let origins = site.origins.iter().enumerate().map(|(index, origin)| {
+        let role = Role::of_index(index);
+        let number = spread.wrapping_add(index as u64 * 2);
+        lookout.watch(role, origin, policy, notify, metrics, pace, number)
+    });
+    let origins = origins.collect();
+    let offset = schedule(&site.probe, policy, spread.wrapping_add(1)).offset;
+    let edge = EdgeWatch::start(site, lookout, notify, metrics, pace, offset);
+    (origins, edge.map(Box::new))
+}
+
 impl SiteLoop {
     /// A loop that starts probing at once, for a confirmation.
     #[must_use]
@@ -165,35 +185,9 @@ impl SiteLoop {
             confirming: Some(1),
             nudges: 0,
         };
-        let origins: Vec<Watched> = site
-            .origins
-            .iter()
-            .enumerate()
-            .map(|(index, origin)| {
-                let number = spread.wrapping_add(index as u64 * 2);
-                tools.lookout.watch(
-                    Role::of_index(index),
-                    origin,
-                    &site.policy,
-                    &handle.notify,
-                    &metrics,
-                    pace,
-                    number,
-                )
-            })
-            .collect();
+        let (origins, edge) = begin(&handle, &tools, &metrics, pace, spread);
         let now = tools.clock.moment();
         handle.awake_by(now);
-        let offset = schedule(&site.probe, &site.policy, spread.wrapping_add(1)).offset;
-        let edge = EdgeWatch::start(
-            &site,
-            &tools.lookout,
-            &handle.notify,
-            &metrics,
-            pace,
-            offset,
-        )
-        .map(Box::new);
         SiteLoop {
             places: origins.iter().map(|origin| origin.place.clone()).collect(),
             well: Wellness::new(origins[0].fingerprint.clone()),

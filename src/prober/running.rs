@@ -42,7 +42,7 @@ pub(super) struct State {
     pub(super) waiting: bool,
     /// A slot that passed meanwhile.
     passed: Option<Moment>,
-    /// How often the clocks had gone apart when it was last asked.
+    /// How often the clocks had gone apart at its last launch.
     jumps: u32,
     flights: Flights,
     ended: bool,

@@ -4,6 +4,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::rule::finding::Verdict;
 use crate::rule::health::{Answer, State};
+use std::sync::PoisonError;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
@@ -72,6 +73,11 @@ const SCHEDULE: Schedule = Schedule {
     limits: Thresholds { fall: 3, rise: 2 },
 };
 
+const CONFIRMING: Pace = Pace {
+    confirming: Some(1),
+    nudges: 0,
+};
+
 fn rig(script: impl FnMut(usize) -> (Duration, Finding) + Send + 'static, pace: Pace) -> Rig {
     rig_among(script, pace, Arc::new(Semaphore::new(8)))
 }
@@ -136,13 +142,7 @@ async fn routine_probes_come_every_interval_at_their_own_offset() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refusing_origin_is_down_after_two_seconds_of_confirmation() {
-    let rig = rig(
-        |_| (Duration::ZERO, Finding::Refused),
-        Pace {
-            confirming: Some(1),
-            nudges: 0,
-        },
-    );
+    let rig = rig(|_| (Duration::ZERO, Finding::Refused), CONFIRMING);
     tokio::time::sleep(Duration::from_millis(2_010)).await;
     let report = rig.reins.report().clone();
     assert_eq!(report.state, State::Down);
@@ -153,13 +153,7 @@ async fn a_refusing_origin_is_down_after_two_seconds_of_confirmation() {
 
 #[tokio::test(start_paused = true)]
 async fn probes_overlap_and_an_origin_that_swallows_packets_is_down_after_four_seconds() {
-    let rig = rig(
-        |_| swallowed(),
-        Pace {
-            confirming: Some(1),
-            nudges: 0,
-        },
-    );
+    let rig = rig(|_| swallowed(), CONFIRMING);
     tokio::time::sleep(Duration::from_millis(3_990)).await;
     assert_eq!(rig.reins.report().state, State::Unknown);
     tokio::time::sleep(Duration::from_millis(20)).await;
@@ -171,10 +165,7 @@ async fn results_are_taken_in_the_order_of_starts() {
     // The first probe is slow and fails, the later ones answer at once.
     let rig = rig(
         |call| if call == 0 { swallowed() } else { up() },
-        Pace {
-            confirming: Some(1),
-            nudges: 0,
-        },
+        CONFIRMING,
     );
     tokio::time::sleep(Duration::from_millis(1_900)).await;
     assert!(rig.seen.0.lock().unwrap().is_empty());
@@ -189,13 +180,7 @@ async fn results_are_taken_in_the_order_of_starts() {
 
 #[tokio::test(start_paused = true)]
 async fn a_nudge_probes_at_once_and_further_ones_add_nothing() {
-    let rig = rig(
-        |_| up(),
-        Pace {
-            confirming: Some(1),
-            nudges: 0,
-        },
-    );
+    let rig = rig(|_| up(), CONFIRMING);
     tokio::time::sleep(Duration::from_millis(1_400)).await;
     for nudges in 1..100 {
         rig.repace(|pace| pace.nudges = nudges);
@@ -226,10 +211,7 @@ async fn only_probes_started_inside_the_confirmation_count_for_it() {
 async fn a_result_long_after_its_limit_is_no_evidence() {
     let rig = rig(
         |_| (Duration::from_millis(3_100), Finding::Refused),
-        Pace {
-            confirming: Some(1),
-            nudges: 0,
-        },
+        CONFIRMING,
     );
     tokio::time::sleep(Duration::from_secs(10)).await;
     let report = rig.reins.report().clone();
@@ -240,14 +222,7 @@ async fn a_result_long_after_its_limit_is_no_evidence() {
 
 #[tokio::test(start_paused = true)]
 async fn a_confirmation_that_is_over_before_it_began_puts_no_first_probe_off() {
-    let confirming = Some(1);
-    let rig = rig(
-        |_| up(),
-        Pace {
-            confirming,
-            nudges: 0,
-        },
-    );
+    let rig = rig(|_| up(), CONFIRMING);
     rig.repace(|pace| pace.confirming = None);
     tokio::time::sleep(Duration::from_millis(10)).await;
     assert_eq!(starts(&rig), [0]);
@@ -287,12 +262,7 @@ fn crowd(number: usize, fails: &Finding) -> (Vec<Reins>, Arc<Mutex<u32>>, Rig) {
     let crowds = crate::crowd::Crowds::new(32);
     let dials: Arc<Mutex<u32>> = Arc::default();
     let places = Arc::new(Semaphore::new(64));
-    let confirming = Some(1);
-    let pace = Pace {
-        confirming,
-        nudges: 0,
-    };
-    let elsewhere = rig_among(|_| up(), pace, places);
+    let elsewhere = rig_among(|_| up(), CONFIRMING, places);
     let probers = (0..number).map(|_| {
         let probe = Dials {
             gate: crowds.gate("192.0.2.10", 443, Duration::from_secs(2)),
@@ -305,7 +275,7 @@ fn crowd(number: usize, fails: &Finding) -> (Vec<Reins>, Arc<Mutex<u32>>, Rig) {
             site: Arc::new(Notify::new()),
             witness: Arc::new(Seen::default()),
         };
-        prober.start(&elsewhere.rounds, pace)
+        prober.start(&elsewhere.rounds, CONFIRMING)
     });
     (probers.collect(), dials, elsewhere)
 }
@@ -364,14 +334,40 @@ async fn a_clock_that_was_set_counts_as_a_gap() {
 async fn a_probe_that_panics_holds_up_no_other() {
     let breaks = || (Duration::MAX, Finding::Refused);
     let script = move |call| if call == 1 { breaks() } else { up() };
-    let confirming = Some(1);
-    let rig = rig(
-        script,
-        Pace {
-            confirming,
-            nudges: 0,
-        },
-    );
+    let rig = rig(script, CONFIRMING);
     tokio::time::sleep(Duration::from_millis(3_100)).await;
     assert_eq!(starts(&rig), [0, 2_000, 3_000]);
+}
+
+/// A probe whose way to its place breaks once.
+struct Strays(Mutex<u32>);
+
+impl Probe for Strays {
+    fn probe(&self) -> BoxFuture<'_, Sample> {
+        let (_, finding) = up();
+        let phases = Phases::default();
+        Box::pin(std::future::ready(Sample { finding, phases }))
+    }
+
+    fn gate(&self) -> Option<&Gate> {
+        let mut asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *asked += 1;
+        assert!(*asked != 2, "a fault of ours");
+        None
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_breaks_while_it_waits_holds_up_no_other() {
+    let elsewhere = rig(|_| up(), CONFIRMING);
+    let prober = Prober {
+        probe: Arc::new(Strays(Mutex::new(0))),
+        schedule: SCHEDULE,
+        site: Arc::new(Notify::new()),
+        witness: Arc::new(Seen::default()),
+    };
+    let reins = prober.start(&elsewhere.rounds, CONFIRMING);
+    tokio::time::sleep(Duration::from_millis(3_100)).await;
+    assert_eq!(reins.report().trial.1.probes, 3);
+    assert!(!reins.waits());
 }

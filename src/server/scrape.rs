@@ -85,6 +85,7 @@ impl Iterator for Scrape {
 mod tests {
     use super::*;
     use http_body_util::BodyExt;
+    use std::collections::HashSet;
     use std::io::Read;
 
     /// What speaks of sites: the rest changes from one look to the next.
@@ -121,6 +122,14 @@ mod tests {
         let (pieces, text) = read(&metrics, false).await;
         assert!(pieces > 5, "{pieces}");
         assert_eq!(of_sites(&text), of_sites(&whole));
+        let one = Metrics::new();
+        let _ = one.site(&"s0".into(), 2);
+        let one = one.text();
+        let (heads, series): (Vec<_>, Vec<_>) =
+            of_sites(&one).into_iter().partition(|l| l.starts_with('#'));
+        let all: HashSet<&str> = of_sites(&whole).into_iter().collect();
+        assert_eq!(all.len(), of_sites(&whole).len(), "a line is there twice");
+        assert_eq!(all.len(), heads.len() + 3_000 * series.len());
         let (_, zipped) = read(&metrics, true).await;
         assert!(zipped.len() < whole.len() / 5);
         assert_eq!(of_sites(&unzipped(&zipped)), of_sites(&whole));

@@ -247,22 +247,27 @@ async fn a_body_that_is_too_large_is_refused() {
     assert_eq!(refusals, Some(2.0));
 }
 
+/// So many sites on the same two origins, and an alert for each.
+fn many_sites(world: &World, number: usize) -> (String, Vec<Value>) {
+    let (mut sites, mut alerts) = (String::new(), Vec::new());
+    let tables = [table(&world.main, ""), table(&world.backup, "")];
+    for number in 0..number {
+        let name = format!("site-{number}");
+        let hostname = format!("{name}.example.com");
+        add_record(world, &hostname, &world.main_ip());
+        sites += &site(&name, &[&hostname], &tables, "");
+        alerts.push(alert(&name, "firing"));
+    }
+    (sites, alerts)
+}
+
 #[tokio::test]
 async fn a_webhook_is_answered_while_many_sites_are_confirmed() {
     let mut world = World::new().await;
     world.rule += "require_proof = false\n";
     // All sites share one silent address, which is not what this is about.
     world.probe += "max_per_address = 1000\n";
-    let mut sites = String::new();
-    let mut alerts = Vec::new();
-    let tables = [table(&world.main, ""), table(&world.backup, "")];
-    for number in 0..50 {
-        let name = format!("site-{number}");
-        let hostname = format!("{name}.example.com");
-        add_record(&world, &hostname, &world.main_ip());
-        sites += &site(&name, &[&hostname], &tables, "");
-        alerts.push(alert(&name, "firing"));
-    }
+    let (sites, alerts) = many_sites(&world, 50);
     let server = serve(&world, &sites).await;
     let silent = originswitch::sandbox::Behaviour::Hanging;
     world.main.set(silent).await.unwrap();
@@ -281,15 +286,7 @@ async fn a_webhook_is_answered_while_many_sites_are_confirmed() {
 async fn sites_whose_probes_wait_for_a_place_at_a_hung_address_leave_it_all_the_same() {
     let mut world = World::new().await;
     world.probe += "max_per_address = 2\n";
-    let (mut sites, mut alerts) = (String::new(), Vec::new());
-    let tables = [table(&world.main, ""), table(&world.backup, "")];
-    for number in 0..6 {
-        let name = format!("site-{number}");
-        let hostname = format!("{name}.example.com");
-        add_record(&world, &hostname, &world.main_ip());
-        sites += &site(&name, &[&hostname], &tables, "");
-        alerts.push(alert(&name, "firing"));
-    }
+    let (sites, alerts) = many_sites(&world, 6);
     let server = serve(&world, &sites).await;
     for number in 0..6 {
         server

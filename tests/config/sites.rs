@@ -1,6 +1,8 @@
 //! What is refused inside a site and between sites, in its exact words.
 
-use super::{SITE, faults};
+use super::{SITE, faults, good};
+use originswitch::config::Site;
+use std::sync::Arc;
 
 /// Lines that replace, or stand beside, those of the minimal site.
 #[test]
@@ -212,4 +214,19 @@ fn an_origin_at_fault_leaves_no_other_under_its_name() {
             r#"DIR/o.toml: site[1] "www": backup[3]: must be an address, a hostname, or a table such as { ipv4 = "192.0.2.10" }, not 7"#,
         ]
     );
+}
+
+#[test]
+fn origins_that_are_probed_alike_share_their_settings() {
+    let site = |main: u16, backup: u16| {
+        let text = site_with(&format!(
+            "zone = \"example.com\"\nhostname = \"www.example.com\"\n\
+             main = {{ ipv4 = \"192.0.2.10\", port = {main} }}\n\
+             backup = {{ ipv4 = \"198.51.100.20\", port = {backup} }}\n"
+        ));
+        good(&text, &[]).sites[0].clone()
+    };
+    let shared = |site: &Site| Arc::ptr_eq(&site.origins[0].probe, &site.origins[1].probe);
+    assert!(shared(&site(8443, 8443)));
+    assert!(!shared(&site(8443, 9443)));
 }
